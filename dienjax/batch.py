@@ -1,0 +1,114 @@
+"""The one contract between data and models: a batch of histories, each with its K candidates."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from flax import struct
+
+from dienjax.schema import Schema
+
+Array = jax.Array | np.ndarray
+
+
+@struct.dataclass
+class Batch:
+    """B histories of T slots, right-padded with id 0, each with K candidates.
+
+    Attributes:
+      user: ids (int32) and dense values (float32) of the user, by field name, each [B].
+      history: ids of the past behaviours by behaviour name, each [B, T], oldest first.
+      candidate: ids and dense values of the candidates by field name, each [B, K].
+      mask_BT: True where a behaviour is real.
+      mask_BK: True where a candidate is real; a row that only fills up the last batch has none.
+      label_BK: 0/1 clicks, or any number for regression.
+      negative: sampled negatives by behaviour name, each [B, T]; slot t stands against behaviour t.
+      hist_label_BT: 1 where the behaviour was a positive signal, else 0; None counts every behaviour as positive.
+    """
+
+    user: dict[str, Array]
+    history: dict[str, Array]
+    candidate: dict[str, Array]
+    mask_BT: Array
+    mask_BK: Array
+    label_BK: Array
+    negative: dict[str, Array] | None = None
+    hist_label_BT: Array | None = None
+
+    def check(self, schema: Schema) -> None:
+        """Raises ValueError or TypeError at the first array that is missing, misshapen, mistyped or out of range."""
+        B, T = self.mask_BT.shape
+        K = self.mask_BK.shape[1]
+        expected = _arrays(schema, B, T, K)
+        groups = {"user": self.user, "history": self.history, "candidate": self.candidate}
+        if self.negative is not None:
+            groups["negative"], expected["negative"] = self.negative, expected["history"]
+        sizes = schema.sizes()
+        for group, arrays in groups.items():
+            for name in sorted(expected[group].keys() ^ arrays.keys()):
+                state = "is missing" if name in expected[group] else "is not in the schema"
+                raise ValueError(f"Batch.{group}[{name!r}] {state}; expected {sorted(expected[group])}")
+            for name, (shape, dtype) in expected[group].items():
+                _check_array(f"Batch.{group}[{name!r}]", arrays[name], shape, dtype, sizes.get(name))
+        _check_array("Batch.mask_BT", self.mask_BT, (B, T), np.bool_)
+        _check_array("Batch.mask_BK", self.mask_BK, (B, K), np.bool_)
+        _check_array("Batch.label_BK", self.label_BK, (B, K), np.float32)
+        if self.hist_label_BT is not None:
+            _check_array("Batch.hist_label_BT", self.hist_label_BT, (B, T), np.float32)
+        mask_BT = np.asarray(self.mask_BT)
+        if (mask_BT[:, 1:] > mask_BT[:, :-1]).any():
+            raise ValueError(
+                "Batch.mask_BT has a real behaviour after a padded one; expected right padding: "
+                "move the real behaviours to the front of their row, oldest first"
+            )
+
+    @staticmethod
+    def abstract(schema: Schema, B: Any, T: Any, K: Any, negatives: bool = False) -> "Batch":
+        """The batch's shapes and dtypes without data; B, T and K may be symbolic dimensions."""
+        struct_of = jax.ShapeDtypeStruct
+        groups = {
+            group: {name: struct_of(shape, dtype) for name, (shape, dtype) in arrays.items()}
+            for group, arrays in _arrays(schema, B, T, K).items()
+        }
+        return Batch(
+            **groups,
+            mask_BT=struct_of((B, T), np.bool_),
+            mask_BK=struct_of((B, K), np.bool_),
+            label_BK=struct_of((B, K), np.float32),
+            negative=dict(groups["history"]) if negatives else None,
+        )
+
+
+def _arrays(schema: Schema, B: Any, T: Any, K: Any) -> dict[str, dict[str, tuple[tuple, type]]]:
+    """Shape and dtype of every array by group and field name."""
+    user: dict[str, tuple[tuple, type]] = {}
+    candidate: dict[str, tuple[tuple, type]] = {b.name: ((B, K), np.int32) for b in schema.behaviours}
+    for field, dtype in [(f, np.int32) for f in schema.sparse] + [(f, np.float32) for f in schema.dense]:
+        if field.of == "user":
+            user[field.name] = ((B,), dtype)
+        else:
+            candidate[field.name] = ((B, K), dtype)
+    return {
+        "user": user,
+        "history": {b.name: ((B, T), np.int32) for b in schema.behaviours},
+        "candidate": candidate,
+    }
+
+
+def _check_array(where: str, array: Array, shape: tuple, dtype: type, size: int | None = None) -> None:
+    if tuple(array.shape) != shape:
+        raise ValueError(f"{where} has shape {tuple(array.shape)}; expected {shape}")
+    if array.dtype != dtype:
+        raise TypeError(f"{where} has dtype {array.dtype}; expected {np.dtype(dtype).name}: convert it with .astype")
+    if array.size == 0:
+        return
+    host = np.asarray(array)
+    if size is not None and (host.min() < 0 or host.max() >= size):
+        bad = np.argwhere((host < 0) | (host >= size))[0]
+        raise ValueError(
+            f"{where} holds id {host[tuple(bad)]} at {tuple(map(int, bad))}; its table has ids 0 to {size - 1}: "
+            "map unknown values to id 1, or declare a larger table"
+        )
+    if np.issubdtype(host.dtype, np.floating) and not np.isfinite(host).all():
+        bad = np.argwhere(~np.isfinite(host))[0]
+        raise ValueError(f"{where} holds {host[tuple(bad)]} at {tuple(map(int, bad))}; expected finite numbers")

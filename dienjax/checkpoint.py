@@ -1,0 +1,196 @@
+"""Checkpoints of a run: the training state (Orbax) and the loop position, whole or not there at all.
+
+A run folder holds `checkpoints/last/<step>` (the newest two) and `checkpoints/best/<step>` (one). Each step folder
+has the arrays in `state`, their dtypes and shapes in `leaves.json`, the loop position in `position.json`, and the
+SHA-256 of every file in `manifest.json`: Orbax alone restores wrong numbers from a file with a flipped byte. The folder
+is written under a temporary name and renamed when it is complete. Orbax's own CheckpointManager could not put the
+manifest inside that rename, and skips a step below the newest one, which a run that fell back must save.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dienjax.files import new_folder, write_json
+
+Kind = Literal["last", "best"]
+
+KEEP: dict[str, int] = {"last": 2, "best": 1}
+"""How many checkpoints of each kind stay; older ones go only after the newer one is complete."""
+
+
+def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> Path:
+    """The folder of the new checkpoint of `state` and `position`, complete on disk.
+
+    Steps above the one saved belong to a past that was abandoned (a damaged or overruled checkpoint): they are removed.
+
+    Args:
+      run: the run folder.
+      kind: "last" or "best".
+      state: a pytree of non-empty arrays with a `step` leaf, which names the checkpoint.
+      position: where the loop stands, as JSON: no NaN, no arrays.
+
+    Raises:
+      TypeError: a leaf that is no array.
+      ValueError: NaN in `position`, or an array without elements.
+    """
+    folder = _folder(run, kind)
+    leaves = _leaves(state)
+    for name, leaf in leaves.items():
+        if not isinstance(leaf, (jax.Array, np.ndarray)):
+            raise TypeError(f"checkpoint.save: state leaf {name!r} is a {type(leaf).__name__}; expected an array")
+        if leaf.size == 0:
+            raise ValueError(f"checkpoint.save: state leaf {name!r} has shape {leaf.shape}; expected some elements")
+    step = int(state.step)
+    with new_folder(folder / str(step), force=True) as temporary:
+        with _orbax() as (checkpointer, args):
+            checkpointer.save(temporary / "state", args=args.StandardSave(state))
+        write_json(temporary / "leaves.json", {name: _describe(leaf) for name, leaf in leaves.items()})
+        write_json(temporary / "position.json", position)
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        write_json(temporary / "manifest.json", {f.relative_to(temporary).as_posix(): _sha256(f) for f in files})
+    _prune(folder, step, KEEP[kind])
+    return folder / str(step)
+
+
+def restore(run: str | Path, kind: Kind, abstract_state: Any) -> tuple[Any, dict[str, Any]]:
+    """The state and the position of the newest whole checkpoint; a damaged one is passed over with a warning.
+
+    Args:
+      run: the run folder.
+      kind: "last" or "best".
+      abstract_state: a pytree of the state's structure (arrays, or `jax.eval_shape` of what makes them). A leaf goes
+        where its `sharding` says, on whatever devices it was saved; without one, to the default device.
+
+    Raises:
+      FileNotFoundError: there is no whole checkpoint.
+      ValueError: the checkpoint holds other leaves, shapes or dtypes than `abstract_state`.
+    """
+    folder = _folder(run, kind)
+    damaged: dict[Path, str] = {}
+    for step in reversed(steps(run, kind)):
+        path = folder / str(step)
+        why = _damage(path)
+        if not why:
+            break
+        damaged[path] = why
+    else:
+        found = "; ".join(f"{path} is damaged: {why}" for path, why in damaged.items()) or "there is none"
+        raise FileNotFoundError(
+            f"no whole {kind!r} checkpoint in {folder}: {found}. Check the folder's name, or train from the start"
+        )
+    for bad, why in damaged.items():
+        warnings.warn(f"checkpoint {bad} is damaged ({why}); using {path} instead", stacklevel=2)
+    _check_fit(path, abstract_state)
+    default = jnp.zeros(()).sharding
+    target = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or default),
+        abstract_state,
+    )
+    with _orbax() as (checkpointer, args):
+        state = checkpointer.restore(path / "state", args=args.StandardRestore(target))
+    return state, _read_json(path / "position.json")
+
+
+def steps(run: str | Path, kind: Kind) -> list[int]:
+    """The steps of the checkpoints of one kind, ascending, damaged ones included; empty where there is none."""
+    folder = _folder(run, kind)
+    return sorted(int(p.name) for p in folder.iterdir() if _is_step(p)) if folder.is_dir() else []
+
+
+def _folder(run: str | Path, kind: str) -> Path:
+    if kind not in KEEP:
+        raise ValueError(f"checkpoint: kind is {kind!r}; expected one of {sorted(KEEP)}")
+    return Path(run).absolute() / "checkpoints" / kind
+
+
+def _is_step(path: Path) -> bool:
+    return path.is_dir() and path.name.isascii() and path.name.isdigit()
+
+
+def _prune(folder: Path, newest: int, keep: int) -> None:
+    """Removes all but the `keep` newest steps up to `newest`, and what a killed process left behind."""
+    kept = sorted(int(p.name) for p in folder.iterdir() if _is_step(p) and int(p.name) <= newest)[-keep:]
+    for path in folder.iterdir():
+        left_behind = path.name.startswith(".") and path.suffix in (".tmp", ".old")
+        if left_behind or (_is_step(path) and int(path.name) not in kept):
+            shutil.rmtree(path)
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with a checkpoint folder, compared with its manifest; empty if it is whole."""
+    try:
+        manifest = dict(_read_json(path / "manifest.json"))
+    except FileNotFoundError:
+        return "manifest.json is missing"
+    except (ValueError, TypeError) as error:
+        return f"manifest.json cannot be read: {error}"
+    for name in ("leaves.json", "position.json"):
+        if name not in manifest:
+            return f"manifest.json does not list {name}"
+    for name, digest in manifest.items():
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if _sha256(path / name) != digest:
+            return f"{name} is not what was written"
+    return ""
+
+
+def _check_fit(path: Path, abstract_state: Any) -> None:
+    there = _read_json(path / "leaves.json")
+    here = {name: _describe(leaf) for name, leaf in _leaves(abstract_state).items()}
+    lines = [
+        f"  {name}: {there.get(name, 'absent')} in the checkpoint, {here.get(name, 'absent')} in the model"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+    if lines:
+        more = [f"  and {len(lines) - 8} more"] if len(lines) > 8 else []
+        raise ValueError(
+            f"checkpoint {path} does not fit the model:\n" + "\n".join(lines[:8] + more) + "\n"
+            "Use the schema, model and optimizer of the run's own config, or train in another run folder"
+        )
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _describe(leaf: Any) -> str:
+    """Dtype and shape, such as "float32[300,18]"."""
+    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _orbax() -> Iterator[tuple[Any, Any]]:
+    """A blocking Orbax checkpointer and its `args` module, with absl's log lines held back meanwhile."""
+    logger = logging.getLogger("absl")
+    import orbax.checkpoint as ocp  # not at the top: the import takes a quarter of a second
+
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            yield checkpointer, ocp.args
+    finally:
+        logger.setLevel(level)

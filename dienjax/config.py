@@ -1,0 +1,194 @@
+"""The configuration of a run: frozen dataclasses, TOML on disk, and errors that name the nearest key."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import tomli_w
+from flax import linen as nn
+from pydantic import TypeAdapter, ValidationError
+
+from dienjax.errors import nearest
+from dienjax.files import write_text
+from dienjax.losses import LossConfig
+from dienjax.models import MODELS
+from dienjax.optimizers import OptimizerConfig
+from dienjax.schema import Schema
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is read, and how it is cut into batches.
+
+    Attributes:
+      train: the training split. Of a store with protocol "last": "train" has the last event of every training user
+        (the DIEN paper), "train_all" every event of them.
+      valid: the split that chooses the checkpoint; "" trains without one.
+      batch_size: histories a batch; each has its positive and its sampled negative as candidates.
+      max_len: the most recent behaviours that are used.
+      lengths: padded history lengths; a sample goes to the smallest that holds it. () pads all to max_len.
+      negatives: where sampled negatives come from: "popularity" (all events, as the DIEN authors do) or "uniform".
+      own: "exclude" draws no negative from what the user ever did; "allow" only spares the positive.
+    """
+
+    train: str = "train"
+    valid: str = "valid"
+    batch_size: int = 128
+    max_len: int = 50
+    lengths: tuple[int, ...] = (4, 8, 16, 32)
+    negatives: Literal["popularity", "uniform"] = "popularity"
+    own: Literal["allow", "exclude"] = "allow"
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How long to train, and when to look.
+
+    Attributes:
+      epochs: the most passes over the training split.
+      evaluate_every: steps between validations; 0 validates after every epoch.
+      patience: validations without a better AUC (regression: RMSE) before training stops; 0 never stops early.
+      save_every: steps between checkpoints beside those at every validation; 0 saves at validations only.
+      log_every: steps between lines in metrics.jsonl.
+      tensorboard: also write TensorBoard files into the run folder (needs the extra "tensorboard").
+      seed: of the parameters, the shuffling, the sampled negatives and dropout.
+    """
+
+    epochs: int = 3
+    evaluate_every: int = 0
+    patience: int = 2
+    save_every: int = 1000
+    log_every: int = 50
+    tensorboard: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model, and the fields of its Linen module.
+
+    Attributes:
+      name: "DIN" or "DIEN".
+      dim: embedding dim of every table, or by table name; 0 keeps the schema's.
+      options: fields of the module `dienjax.models.MODELS[name]`; in TOML they stand beside name and dim.
+    """
+
+    name: str = "DIEN"
+    dim: int | dict[str, int] = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in MODELS:
+            raise ValueError(f"model.name is {self.name!r}; {nearest(self.name, MODELS)}")
+        _refuse_unknown("model", self.options, {*self.defaults, "name", "dim"})
+        hints = get_type_hints(MODELS[self.name])
+        options = {k: _typed(f"model.{k}", hints[k], v) for k, v in self.options.items()}
+        object.__setattr__(self, "options", options)
+
+    def build(self, schema: Schema) -> nn.Module:
+        """The Linen module for the schema."""
+        return MODELS[self.name](schema=schema.with_dims(self.dim) if self.dim else schema, **self.options)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The fields of the module that a config may set, with their defaults."""
+        return {f.name: f.default for f in fields(MODELS[self.name]) if f.name not in ("schema", "parent", "name")}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of a run. `Config.load` reads TOML, `save` writes it with every default filled in."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        for where, value, least in (
+            ("data.batch_size", self.data.batch_size, 1),
+            ("data.max_len", self.data.max_len, 1),
+            ("fit.epochs", self.fit.epochs, 1),
+            ("fit.log_every", self.fit.log_every, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{where} is {value}; expected at least {least}")
+
+    @property
+    def auxiliary(self) -> bool:
+        """Whether the run has an auxiliary loss, and so needs negative histories."""
+        return "auxiliary" in self.model.defaults and self.loss.alpha > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as TOML holds it, every default filled in."""
+        model = {"name": self.model.name, "dim": self.model.dim, **self.model.defaults, **self.model.options}
+        return {**asdict(self), "model": model}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Config":
+        """Raises ValueError for an unknown key (with the nearest names) or a value of the wrong type."""
+        parts = {f.name: f for f in fields(cls)}
+        _refuse_unknown("", data, parts)
+        sections: dict[str, Any] = {}
+        for name, section in data.items():
+            if not isinstance(section, Mapping):
+                raise ValueError(f"{name} is {section!r}; expected a section [{name}]")
+            if name == "model":
+                own = {k: section[k] for k in ("name", "dim") if k in section}
+                section = {**own, "options": {k: v for k, v in section.items() if k not in own}}
+            sections[name] = _section(name, parts[name].default_factory, section)  # type: ignore[arg-type]
+        return cls(**sections)
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> "Config":
+        """The config of a TOML file; `overrides` are "section.key=value" with the value written as in TOML."""
+        try:
+            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path}: not valid TOML: {error}") from error
+        for override in overrides:
+            _override(data, override)
+        try:
+            return cls.from_dict(data)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        write_text(path, tomli_w.dumps(self.to_dict()))
+
+
+def _section(where: str, kind: Any, values: Mapping[str, Any]) -> Any:
+    _refuse_unknown(where, values, {f.name for f in fields(kind)})
+    hints = get_type_hints(kind)
+    return kind(**{k: _typed(f"{where}.{k}", hints[k], v) for k, v in values.items()})
+
+
+def _typed(where: str, hint: Any, value: Any) -> Any:
+    if is_dataclass(hint):
+        return value
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        reasons = "; ".join(dict.fromkeys(e["msg"] for e in error.errors()))
+        raise ValueError(f"{where} is {value!r}: {reasons}") from error
+
+
+def _refuse_unknown(where: str, given: Iterable[str], known: Iterable[str]) -> None:
+    for key in given:
+        if key not in known:
+            raise ValueError(f"unknown key {where + '.' if where else ''}{key}; {nearest(key, known)}")
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *sections, name = key.strip().split(".")
+    if not equals or len(sections) != 1:
+        raise ValueError(f"--set {override!r}; expected section.key=value, such as loss.alpha=0.5")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word is a string
+    data.setdefault(sections[0], {})[name] = value

@@ -1,0 +1,28 @@
+"""The history kernel: which event rows stand before an end, and their values, right-padded with 0."""
+
+import numpy as np
+
+
+def window_rows(start_B: np.ndarray, end_B: np.ndarray, T: int) -> tuple[np.ndarray, np.ndarray]:
+    """Event rows [B, T] (int64) of the most recent T events in [start, end), oldest first, and their mask [B, T].
+
+    `start_B` is where the user's events begin, `end_B` one past the history's last event. A padded slot
+    points at row 0, which every log has, so that a gather needs no branch.
+    """
+    end_B1 = np.asarray(end_B, np.int64)[:, None]
+    row_BT = np.maximum(np.asarray(start_B, np.int64)[:, None], end_B1 - T) + np.arange(T)
+    mask_BT = row_BT < end_B1
+    row_BT *= mask_BT
+    return row_BT, mask_BT
+
+
+def gather(column_E: np.ndarray, row_BT: np.ndarray, mask_BT: np.ndarray) -> np.ndarray:
+    """Values [B, T] of a column at the rows, 0 where the mask is False; the column's dtype is kept."""
+    value_BT = np.take(column_E, row_BT)
+    value_BT *= mask_BT
+    return value_BT
+
+
+def windows(column_E: np.ndarray, start_B: np.ndarray, end_B: np.ndarray, T: int) -> np.ndarray:
+    """Values [B, T] of the most recent T events in [start, end), oldest first, right-padded with 0."""
+    return gather(column_E, *window_rows(start_B, end_B, T))

@@ -1,0 +1,148 @@
+"""Sampled negatives as event rows, from a counter: nothing is stored, and a draw never depends on its batch."""
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from dienjax.errors import nearest
+from dienjax.schema import FIRST_ID, UNKNOWN
+
+How = Literal["popularity", "uniform"]
+Own = Literal["allow", "exclude"]
+
+HISTORY, CANDIDATE = 0, 1
+"""The two streams of a sample: negatives of its history slots, and of its candidates."""
+
+ATTEMPTS = 32
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def mix(x: np.ndarray) -> np.ndarray:
+    """The splitmix64 finaliser, in place on a uint64 array (Steele, Lea and Flood 2014)."""
+    x ^= x >> np.uint64(30)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x
+
+
+def sample_keys(seed: int, epoch: int, stream: int, sample_B: np.ndarray) -> np.ndarray:
+    """A 64-bit key [B] per sample, the start of its own counter stream."""
+    key = np.zeros(1, np.uint64)
+    for part in (seed, epoch, stream):
+        key = mix(key + _GOLDEN * np.array([part + 1], np.uint64))
+    return mix(key + _GOLDEN * (np.asarray(sample_B).astype(np.uint64) + np.uint64(1)))
+
+
+def below(n: int | np.ndarray, key: np.ndarray, slot: np.ndarray, attempt: int) -> np.ndarray:
+    """Random integers (int64) in [0, n), one per key and slot (broadcast against each other)."""
+    bits = mix((np.asarray(slot, np.uint64) * np.uint64(ATTEMPTS + 1) + np.uint64(attempt)) * _GOLDEN + key)
+    # 53 bits as a float in [0, 1): exact for every n that an array can have, and no division.
+    return ((bits >> np.uint64(11)).view(np.int64) * (2.0**-53) * n).astype(np.int64)
+
+
+class Negatives:
+    """Draws event rows whose item is known and differs from a positive.
+
+    A negative is a whole event, so its category and other attributes come from the same row. `popularity`
+    is uniform over events, as in the DIEN authors' code; `uniform` is uniform over known items, each
+    standing for its last event. The unknown item is never drawn: it would be learnt as always negative.
+
+    `own="exclude"` also avoids every item of the user, past and future. Both it and `popularity` redraw up
+    to 32 times. A user who owns nearly everything then keeps the last draw that differs from the positive;
+    an item that is nearly all of the log gets a draw from `uniform`, so a negative always exists.
+
+    Args:
+      item_E: item id per event.
+      offsets: [U + 1] first event row of each user; read for `own="exclude"` only.
+      size: rows of the item table.
+
+    Raises:
+      ValueError: fewer than two known items, or an option that does not exist.
+    """
+
+    def __init__(
+        self,
+        item_E: np.ndarray,
+        offsets: np.ndarray,
+        size: int,
+        *,
+        seed: int = 0,
+        how: How = "popularity",
+        own: Own = "allow",
+    ) -> None:
+        for name, value, choices in (("how", how, get_args(How)), ("own", own, get_args(Own))):
+            if value not in choices:
+                raise ValueError(f"Negatives: {name}={value!r}; {nearest(str(value), choices)}")
+        if seed < 0:
+            raise ValueError(f"Negatives: seed={seed}; expected an integer >= 0")
+        self.item_E, self.size, self.seed, self.how = item_E, size, seed, how
+        last_V = np.full(size, -1, np.int64)
+        last_V[item_E] = np.arange(len(item_E))
+        known = FIRST_ID + np.flatnonzero(last_V[FIRST_ID:] >= 0)
+        if len(known) < 2:
+            raise ValueError(
+                f"Negatives: the log has {len(known)} known item(s); expected at least 2, "
+                "since a negative must differ from its positive: give a log with more items"
+            )
+        self.known_row_M = last_V[known]
+        self.place_V = np.full(size, -1, np.int64)
+        self.place_V[known] = np.arange(len(known))
+        self.own_keys = None
+        if own == "exclude":
+            user_E = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+            self.own_keys = np.unique(user_E * size + item_E)
+
+    def draw(
+        self,
+        epoch: int,
+        stream: int,
+        sample_B: np.ndarray,
+        user_B: np.ndarray,
+        slot_BN: np.ndarray,
+        item_BN: np.ndarray,
+    ) -> np.ndarray:
+        """Event rows [B, N] (int64) whose items differ from `item_BN`; a function of (seed, epoch, sample, slot)."""
+        shape, N = item_BN.shape, item_BN.shape[1]
+        key_B = sample_keys(self.seed, epoch, stream, sample_B)
+        row_BN = self._propose(key_B[:, None], slot_BN, item_BN, 0)
+        fits_BN, settled_BN = self._judge(row_BN, item_BN, user_B[:, None])
+        todo = np.flatnonzero(~settled_BN)
+        if not len(todo):
+            return row_BN
+        row, fits = row_BN.reshape(-1), fits_BN.reshape(-1)
+        key, user = key_B[todo // N], user_B[todo // N]
+        slot, item = np.broadcast_to(slot_BN, shape)[todo // N, todo % N], item_BN.reshape(-1)[todo]
+        for attempt in range(1, ATTEMPTS):
+            new = self._propose(key, slot, item, attempt)
+            new_fits, settled = self._judge(new, item, user)
+            row[todo[new_fits]] = new[new_fits]
+            fits[todo[new_fits]] = True
+            todo, key, user, slot, item = (a[~settled] for a in (todo, key, user, slot, item))
+            if not len(todo):
+                return row_BN
+        none = ~fits[todo]
+        row[todo[none]] = self._uniform(key[none], slot[none], item[none], ATTEMPTS)
+        return row_BN
+
+    def _propose(self, key: np.ndarray, slot: np.ndarray, item: np.ndarray, attempt: int) -> np.ndarray:
+        if self.how == "uniform":
+            return self._uniform(key, slot, item, attempt)
+        return below(len(self.item_E), key, slot, attempt)
+
+    def _uniform(self, key: np.ndarray, slot: np.ndarray, item: np.ndarray, attempt: int) -> np.ndarray:
+        """Uniform over the known items without the positive: one draw from a range that skips its place."""
+        place = self.place_V[item]
+        draw = below(len(self.known_row_M) - (place >= 0), key, slot, attempt)
+        return self.known_row_M[draw + ((place >= 0) & (draw >= place))]
+
+    def _judge(self, row: np.ndarray, item: np.ndarray, user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether each draw may be used at all, and whether it is also final."""
+        drawn = np.take(self.item_E, row)
+        fits = (drawn != item) & (drawn != UNKNOWN)
+        if self.own_keys is None:
+            return fits, fits
+        wanted = user.astype(np.int64) * self.size + drawn
+        at = np.minimum(np.searchsorted(self.own_keys, wanted), len(self.own_keys) - 1)
+        return fits, fits & (self.own_keys[at] != wanted)

@@ -1,0 +1,212 @@
+"""The feed-forward building blocks: embedding, masked batch normalisation, Dice, PReLU, MLP, attention to the candidate."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+from dienjax.batch import Batch
+from dienjax.schema import UNKNOWN, Schema
+
+Activation = Literal["relu", "sigmoid", "tanh", "prelu", "dice"]
+
+
+@struct.dataclass
+class Embedded:
+    """A batch after the tables: all that a net sees. E is the width of all behaviours side by side."""
+
+    history_BTE: jax.Array
+    candidate_BKE: jax.Array
+    user_BU: jax.Array
+    context_BKC: jax.Array
+    mask_BT: jax.Array
+    mask_BK: jax.Array
+    negative_BTE: jax.Array | None = None
+
+
+def per_unit(vector_F: jax.Array, x: jax.Array) -> jax.Array:
+    """vector_F with as many axes as x [..., F]: broadcasting on purpose, so that tests can forbid it by accident."""
+    return vector_F.reshape((1,) * (x.ndim - 1) + vector_F.shape)
+
+
+class FeatureEmbedder(nn.Module):
+    """Looks up every field of a batch in its table; fields of one table share its rows.
+
+    An id outside the table counts as unknown (id 1), under jit as in an exported graph.
+    """
+
+    schema: Schema
+
+    @nn.compact
+    def __call__(self, batch: Batch) -> Embedded:
+        schema = self.schema
+        table_VD = {
+            t.name: self.param(t.name, nn.initializers.normal(t.dim**-0.5), (t.size, t.dim)) for t in schema.tables
+        }
+
+        def look_up(table: str, ids: jax.Array) -> jax.Array:
+            rows = table_VD[table]
+            in_range = (ids >= 0) & (ids < rows.shape[0])
+            return jnp.take(rows, jnp.where(in_range, ids, UNKNOWN), axis=0, mode="clip")
+
+        def behaviours(arrays: dict[str, jax.Array]) -> jax.Array:
+            return jnp.concatenate([look_up(f.table, arrays[f.name]) for f in schema.behaviours], axis=-1)
+
+        def features(side: str, arrays: dict[str, jax.Array], shape: tuple) -> jax.Array:
+            parts = [look_up(f.table, arrays[f.name]) for f in schema.sparse if f.of == side]
+            parts += [arrays[f.name][..., None] for f in schema.dense if f.of == side]
+            return jnp.concatenate(parts, axis=-1) if parts else jnp.zeros((*shape, 0))
+
+        return Embedded(
+            history_BTE=behaviours(batch.history),
+            candidate_BKE=behaviours(batch.candidate),
+            user_BU=features("user", batch.user, batch.mask_BK.shape[:1]),
+            context_BKC=features("candidate", batch.candidate, batch.mask_BK.shape),
+            mask_BT=batch.mask_BT,
+            mask_BK=batch.mask_BK,
+            negative_BTE=None if batch.negative is None else behaviours(batch.negative),
+        )
+
+
+class MaskedBatchNorm(nn.Module):
+    """Batch normalisation per unit, with statistics over the real positions only.
+
+    A batch without a real position leaves the running statistics alone and is normalised by them.
+    """
+
+    affine: bool = True
+    momentum: float = 0.99
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """x [..., F], mask [...] (broadcastable, True = real) -> [..., F]."""
+        width = x.shape[-1]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (width,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (width,))
+        mean_F, var_F = running_mean.value, running_var.value
+        if train:
+            where = jnp.broadcast_to(mask[..., None], x.shape)
+            axes = tuple(range(x.ndim - 1))
+            any_real = mask.any()
+            batch_mean_F = jnp.mean(x, axes, where=where | ~any_real)
+            batch_var_F = jnp.mean(jnp.square(x - per_unit(batch_mean_F, x)), axes, where=where | ~any_real)
+            mean_F = jnp.where(any_real, batch_mean_F, mean_F)
+            var_F = jnp.where(any_real, batch_var_F, var_F)
+            if not self.is_initializing():
+                running_mean.value += (1 - self.momentum) * (mean_F - running_mean.value)
+                running_var.value += (1 - self.momentum) * (var_F - running_var.value)
+        y = (x - per_unit(mean_F, x)) * per_unit(jax.lax.rsqrt(var_F + self.epsilon), x)
+        if not self.affine:
+            return y
+        scale_F = self.param("scale", nn.initializers.ones, (width,))
+        bias_F = self.param("bias", nn.initializers.zeros, (width,))
+        return y * per_unit(scale_F, x) + per_unit(bias_F, x)
+
+
+class Dice(nn.Module):
+    """Dice (DIN paper, eq. 9): p·x + (1 − p)·α·x with p = σ(x normalised over the batch), α learned per unit.
+
+    As in DeepCTR and FuxiCTR the normalisation has no scale or shift; statistics skip padded positions.
+    """
+
+    momentum: float = 0.99
+    epsilon: float = 1e-8
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        alpha_F = self.param("alpha", nn.initializers.zeros, x.shape[-1:])
+        gate = nn.sigmoid(MaskedBatchNorm(False, self.momentum, self.epsilon, name="norm")(x, mask, train))
+        return x * (gate + (1 - gate) * per_unit(alpha_F, x))
+
+
+class Activate(nn.Module):
+    """The activation of the given name."""
+
+    kind: Activation
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        if self.kind == "dice":
+            return Dice(name="dice")(x, mask, train)
+        if self.kind == "prelu":
+            # Per unit, starting at 0.1, as in the authors' code.
+            alpha_F = self.param("alpha", nn.initializers.constant(0.1), x.shape[-1:])
+            return jnp.where(x > 0, x, per_unit(alpha_F, x) * x)
+        return {"relu": nn.relu, "sigmoid": nn.sigmoid, "tanh": nn.tanh}[self.kind](x)
+
+
+class MLP(nn.Module):
+    """Hidden layers (dense, batch norm if asked for, activation, dropout), then a dense layer to one number.
+
+    `projected` says that the first hidden layer's dense part was done by the caller (who had a cheaper way).
+    """
+
+    hidden: tuple[int, ...]
+    activation: Activation = "dice"
+    batch_norm: bool = False
+    dropout: float = 0.0
+    projected: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """x [..., F], mask [...] -> [...]."""
+        for i, width in enumerate(self.hidden):
+            if i > 0 or not self.projected:
+                x = nn.Dense(width, kernel_init=nn.initializers.glorot_uniform(), name=f"dense_{i}")(x)
+            if self.batch_norm:
+                x = MaskedBatchNorm(name=f"norm_{i}")(x, mask, train)
+            x = Activate(self.activation, name=f"activation_{i}")(x, mask, train)
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(1, kernel_init=nn.initializers.glorot_uniform(), name="out")(x)[..., 0]
+
+
+class TargetAttention(nn.Module):
+    """How much each past behaviour matters to each candidate.
+
+    `form="mlp"` scores [q, k, q−k, q⊙k] (DIN, figure 2; a query of another width than the keys is projected
+    first), `form="bilinear"` scores kᵀWq (DIEN, eq. 8). `softmax` normalises over the real behaviours (DIEN);
+    without it the intensity of interest is kept (DIN, section 4.3). A padded behaviour weighs exactly 0, so an
+    empty history has weights 0.
+    """
+
+    form: Literal["mlp", "bilinear"] = "mlp"
+    hidden: tuple[int, ...] = (80, 40)
+    activation: Activation = "dice"
+    softmax: bool = True
+
+    @nn.compact
+    def __call__(
+        self, query_BKE: jax.Array, key_BTH: jax.Array, mask_BK: jax.Array, mask_BT: jax.Array, train: bool
+    ) -> jax.Array:
+        """-> weight_BKT."""
+        mask_BKT = mask_BK[:, :, None] & mask_BT[:, None, :]
+        score = self._bilinear if self.form == "bilinear" else self._mlp
+        score_BKT = score(query_BKE, key_BTH, mask_BKT, train)
+        if self.softmax:
+            return nn.softmax(score_BKT, where=mask_BT[:, None, :])
+        return jnp.where(mask_BT[:, None, :], score_BKT, 0)
+
+    def _bilinear(self, query_BKE: jax.Array, key_BTH: jax.Array, mask_BKT: jax.Array, train: bool) -> jax.Array:
+        query_BKH = nn.Dense(key_BTH.shape[-1], use_bias=False, name="bilinear")(query_BKE)
+        return jnp.einsum("bkh,bth->bkt", query_BKH, key_BTH)
+
+    def _mlp(self, query_BKE: jax.Array, key_BTH: jax.Array, mask_BKT: jax.Array, train: bool) -> jax.Array:
+        width = key_BTH.shape[-1]
+        query_BKH = query_BKE
+        if query_BKE.shape[-1] != width:
+            query_BKH = nn.Dense(width, name="query")(query_BKE)
+        glorot = nn.initializers.glorot_uniform()
+        kernel = self.param("kernel", glorot, (4 * width, self.hidden[0]))
+        bias_A = self.param("bias", nn.initializers.zeros, self.hidden[:1])
+        # [q, k, q−k, q⊙k]·W without the concatenation: q once per candidate, k once per behaviour.
+        q, k, difference, product = jnp.split(kernel, 4)
+        x_BKTA = (
+            (query_BKH @ (q + difference))[:, :, None]
+            + (key_BTH @ (k - difference))[:, None]
+            + (query_BKH[:, :, None] * key_BTH[:, None]) @ product
+        )
+        x_BKTA += per_unit(bias_A, x_BKTA)
+        return MLP(self.hidden, self.activation, projected=True, name="mlp")(x_BKTA, mask_BKT, train)

@@ -1,0 +1,76 @@
+"""What a person sees of a run while it goes on: the progress bar, metrics.jsonl, TensorBoard files."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dienjax.metrics import to_json
+from dienjax.report import read_metrics
+
+
+class Record:
+    """Writes each measurement as a JSON line (and to TensorBoard on request) and shows the latest in a progress bar."""
+
+    def __init__(self, run: Path, total: int, done: int, show: bool, tensorboard: bool, title: str) -> None:
+        self.path = run / "metrics.jsonl"
+        self._forget_after(done)
+        self.lines = read_metrics(self.path) if self.path.exists() else []
+        self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
+        terminal = sys.stderr.isatty()
+        self.bar = tqdm(
+            total=total, initial=done, desc=title, unit="step", dynamic_ncols=True, disable=not show, leave=True,
+            mininterval=0.2 if terminal else 10, bar_format="{desc} {percentage:3.0f}%|{bar:16}| {n}/{total} "
+            "[{elapsed}<{remaining}] {postfix}",
+        )  # fmt: skip
+        self.shown: dict[str, str] = {}
+        self.board = _board(run) if tensorboard else None
+
+    def _forget_after(self, step: int) -> None:
+        """Drops the lines that a killed run wrote after its last checkpoint."""
+        if self.path.exists():
+            kept = [line for line in read_metrics(self.path) if line["step"] <= step]
+            temporary = self.path.with_suffix(".tmp")
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            os.replace(temporary, self.path)
+
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+        self.file.close()
+        if self.board is not None:
+            self.board.close()
+
+    def write(self, kind: str, step: int, epoch: int, values: dict[str, float]) -> None:
+        """Adds a line of `kind` "train" or "valid"; a value that is not defined is null in it."""
+        line: dict[str, Any] = {"kind": kind, "step": step, "epoch": epoch, **to_json(values)}
+        self.lines.append(line)
+        self.file.write(json.dumps(line) + "\n")
+        self.file.flush()
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(f"{kind}/{name}", value, step)
+        self._show(kind, values)
+
+    def _show(self, kind: str, values: dict[str, float]) -> None:
+        for name in ("loss", "auc", "rmse", "rows_per_second"):
+            if name in values and (kind == "train" or name in ("auc", "rmse")):
+                label = "rows/s" if name == "rows_per_second" else name if kind == "train" else f"{kind} {name}"
+                self.shown[label] = f"{values[name]:,.0f}" if label == "rows/s" else f"{values[name]:.4f}"
+        self.bar.set_postfix(self.shown, refresh=False)
+
+
+def _board(run: Path) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "fit.tensorboard is on, but tensorboardX is not installed: pip install 'dienjax[tensorboard]', "
+            "or set fit.tensorboard=false"
+        ) from error
+    return SummaryWriter(str(run / "tensorboard"))

@@ -1,0 +1,151 @@
+"""What a data set looks like to a model: its embedding tables, and the fields that read them."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from dienjax.errors import nearest
+
+PADDING, UNKNOWN, FIRST_ID = 0, 1, 2
+"""Id 0 is padding, id 1 is a value never seen in training, real values start at 2."""
+
+Side = Literal["user", "candidate"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """An embedding table of `size` rows (padding and unknown included), `dim` numbers each.
+
+    `digest` is the fingerprint of the vocabulary that made the ids, empty where there is none: two logs
+    of equal size do not mean the same by id 7.
+    """
+
+    name: str
+    size: int
+    dim: int = 18
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """A field of every event, such as the item or its category. History, sampled negative and candidate share its table."""
+
+    name: str
+    table: str = ""
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """One id per user (profile, context: shape [B]) or per candidate ([B, K])."""
+
+    name: str
+    table: str = ""
+    of: Side = "user"
+
+
+@dataclass(frozen=True)
+class Dense:
+    """One number per user ([B]) or per candidate ([B, K]), used as it is: scale it before."""
+
+    name: str
+    of: Side = "user"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The tables and fields of a data set; the first behaviour is the item.
+
+    A field reads the table of its own name unless `table` says otherwise.
+
+    Raises:
+      ValueError: a name used twice, a table that no field reads or that does not exist, an impossible size.
+    """
+
+    tables: tuple[Table, ...]
+    behaviours: tuple[Behaviour, ...]
+    sparse: tuple[Sparse, ...] = ()
+    dense: tuple[Dense, ...] = ()
+
+    def __post_init__(self) -> None:
+        for group in ("behaviours", "sparse"):
+            named = tuple(f if f.table else replace(f, table=f.name) for f in getattr(self, group))
+            object.__setattr__(self, group, named)
+        self._check()
+
+    def _check(self) -> None:
+        if not self.behaviours:
+            raise ValueError("Schema.behaviours is empty; expected at least the item, such as Behaviour('item_id')")
+        for what, names in (("table", [t.name for t in self.tables]), ("field", self.field_names)):
+            for name, count in Counter(names).items():
+                if count > 1:
+                    raise ValueError(f"Schema: {what} {name!r} stands {count} times; give each its own name")
+        read = {f.table for f in (*self.behaviours, *self.sparse)}
+        known = {t.name for t in self.tables}
+        for name in sorted(read - known):
+            raise ValueError(f"Schema: a field reads table {name!r}, which is not declared; {nearest(name, known)}")
+        for name in sorted(known - read):
+            raise ValueError(f"Schema: no field reads table {name!r}; remove it or name it in a field")
+        for table in self.tables:
+            if table.size < 2 or table.dim < 1:
+                raise ValueError(
+                    f"Schema: table {table.name!r} has size {table.size} and dim {table.dim}; expected size >= 2 "
+                    "(ids 0 and 1 are padding and unknown) and dim >= 1"
+                )
+
+    @property
+    def field_names(self) -> list[str]:
+        return [f.name for f in (*self.behaviours, *self.sparse, *self.dense)]
+
+    @property
+    def item(self) -> str:
+        """The name of the behaviour that identifies an item."""
+        return self.behaviours[0].name
+
+    def table(self, name: str) -> Table:
+        return next(t for t in self.tables if t.name == name)
+
+    def sizes(self) -> dict[str, int]:
+        """Table size by the name of each field that holds ids."""
+        return {f.name: self.table(f.table).size for f in (*self.behaviours, *self.sparse)}
+
+    def with_dims(self, dim: int | dict[str, int]) -> "Schema":
+        """The same schema with another embedding dim, for all tables or by table name."""
+        if isinstance(dim, int):
+            dim = {t.name: dim for t in self.tables}
+        known = [t.name for t in self.tables]
+        for name in dim:
+            if name not in known:
+                raise ValueError(f"Schema.with_dims: no table {name!r}; {nearest(name, known)}")
+        return replace(self, tables=tuple(replace(t, dim=dim.get(t.name, t.dim)) for t in self.tables))
+
+    def to_json(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Schema":
+        kinds = {"tables": Table, "behaviours": Behaviour, "sparse": Sparse, "dense": Dense}
+        return cls(**{name: tuple(kind(**entry) for entry in data[name]) for name, kind in kinds.items()})
+
+    def _meaning(self) -> dict[str, str]:
+        """One line per table and field. Dims are left out: they do not change what an id means."""
+        lines = {f"table {t.name}": f"{t.size} rows, vocabulary {t.digest or 'not given'}" for t in self.tables}
+        lines |= {f"behaviour {i} {f.name}": f"reads {f.table}" for i, f in enumerate(self.behaviours)}
+        lines |= {f"sparse {f.name}": f"of {f.of}, reads {f.table}" for f in self.sparse}
+        return lines | {f"dense {f.name}": f"of {f.of}" for f in self.dense}
+
+    @property
+    def hash(self) -> str:
+        """A short fingerprint of everything but the embedding dims."""
+        return hashlib.sha256(json.dumps(self._meaning(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def difference(self, other: "Schema") -> str:
+        """What differs from `other`, a line each ("- " here only, "+ " there only); empty if ids mean the same."""
+        mine, theirs = self._meaning(), other._meaning()
+        lines = []
+        for name in sorted(mine.keys() | theirs.keys()):
+            if mine.get(name) != theirs.get(name):
+                lines += [f"- {name}: {mine[name]}"] if name in mine else []
+                lines += [f"+ {name}: {theirs[name]}"] if name in theirs else []
+        return "\n".join(lines)

@@ -1,0 +1,71 @@
+"""The training state, and the pure steps that turn (state, batch) into the next state or into logits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dienjax.batch import Batch
+from dienjax.losses import LossConfig, total_loss
+from dienjax.metrics import auc_histogram
+
+Metrics = dict[str, jax.Array]
+TrainStep = Callable[["TrainState", Batch, jax.Array], tuple["TrainState", Metrics]]
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that training changes: arrays only."""
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def init_state(model: nn.Module, tx: optax.GradientTransformation, batch: Batch, key: jax.Array) -> TrainState:
+    """The state before the first step. `batch` may be abstract (`Batch.abstract`): only its shapes count."""
+    zeros = jax.tree.map(lambda a: jnp.zeros((1, *a.shape[1:]), a.dtype), batch)
+    variables = jax.jit(model.init)(key, zeros)
+    params = variables["params"]
+    return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), jax.jit(tx.init)(params))
+
+
+def make_train_step(model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig) -> TrainStep:
+    """A jitted, pure `step(state, batch, root_key) -> (state, metrics)` that donates the old state.
+
+    Its randomness (dropout) is fold_in(root_key, state.step), so a resumed run repeats it. The metrics are device
+    arrays: the losses as means over the batch, and an AUC histogram to be added up.
+    """
+
+    def step(state: TrainState, batch: Batch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
+        rngs = {"dropout": jax.random.fold_in(root_key, state.step)}
+
+        def objective(params: Any) -> tuple[jax.Array, tuple[Any, Metrics, jax.Array]]:
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            output, updated = model.apply(variables, batch, train=True, rngs=rngs, mutable=["batch_stats"])
+            value, parts = total_loss(output, batch, params, loss)
+            return value, (updated.get("batch_stats", {}), parts, output.logit_BK)
+
+        (_, (batch_stats, metrics, logit_BK)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        if loss.task == "binary":
+            metrics["auc_histogram"] = auc_histogram(logit_BK, batch.label_BK, batch.mask_BK)
+        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def make_eval_step(model: nn.Module) -> Callable[[dict[str, Any], Batch], jax.Array]:
+    """A jitted, pure `step(variables, batch) -> logit_BK` with running statistics and without dropout."""
+    return jax.jit(lambda variables, batch: model.apply(variables, batch).logit_BK)

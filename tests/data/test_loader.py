@@ -1,0 +1,154 @@
+"""Which sample stands in which step, and what its row holds."""
+
+import jax
+import numpy as np
+import pytest
+
+from dienjax.data.loader import Loader, StoreSplit
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def events_before(store, user, end, max_len, name):
+    return store.events[name][store.offsets[user] : end].tolist()[-max_len:]
+
+
+@pytest.mark.parametrize("split", ["train", "train_all", "valid", "test"])
+@pytest.mark.parametrize("max_len", [6, 50])
+def test_rows_hold_the_events_before_the_target(store, split, max_len):
+    dataset = StoreSplit(store, split, max_len=max_len)
+    loader = Loader(dataset, 16, lengths=(4, 8, 16))
+    for planned, batch in loader.epoch(0):
+        batch.check(store.schema)
+        for b, sample in enumerate(planned.index):
+            user, end = int(dataset.user_N[sample]), int(dataset.end_N[sample])
+            for name in ("item", "kind"):
+                expected = events_before(store, user, end, max_len, name)
+                n = len(expected)
+                assert batch.history[name][b].tolist() == expected + [0] * (planned.T - n)
+                assert batch.candidate[name][b, 0] == store.events[name][end]
+            assert batch.mask_BT[b].tolist() == [True] * n + [False] * (planned.T - n)
+            first = end - n
+            assert batch.hist_label_BT[b, :n].tolist() == store.hist_label_E[first:end].tolist()
+            assert batch.user["age"][b] == store.users["age"][user]
+        assert batch.label_BK[: len(planned.index)].tolist() == [[1, 0]] * len(planned.index)
+
+
+def test_negatives_differ_from_their_step_and_keep_their_attributes(store):
+    pairs = set(zip(store.events["item"].tolist(), store.events["kind"].tolist(), strict=True))
+    for planned, batch in Loader(StoreSplit(store, "train_all", candidates=3), 64).epoch(0):
+        real = batch.mask_BT
+        assert (batch.negative["item"][real] != batch.history["item"][real]).all()
+        assert (batch.negative["item"][real] >= 2).all()
+        assert (batch.negative["item"][~real] == 0).all()
+        drawn = zip(batch.negative["item"][real].tolist(), batch.negative["kind"][real].tolist(), strict=True)
+        assert set(drawn) <= pairs
+        real = batch.mask_BK[:, 0]
+        assert batch.candidate["item"].shape == (64, 4)
+        assert (batch.candidate["item"][real, 1:] != batch.candidate["item"][real, :1]).all()
+        assert (batch.candidate["item"][real, 1:] >= 2).all()
+        assert real.sum() == len(planned.index)
+
+
+def test_a_sample_meets_the_same_negatives_in_any_batch_and_length(store):
+    dataset = StoreSplit(store, "train_all")
+    some = np.flatnonzero(dataset.length_N == 7)[:5]
+    others = np.concatenate([np.flatnonzero(dataset.length_N < 3)[:20], some])
+    alone, among = dataset.rows(some, 7, 3), dataset.rows(others, 30, 3)
+    same(alone.candidate, {k: v[-5:] for k, v in among.candidate.items()})
+    same(alone.negative, {k: v[-5:, :7] for k, v in among.negative.items()})
+    cut = StoreSplit(store, "train_all", max_len=3).rows(some, 3, 3)
+    same(cut.negative, {k: v[:, -3:] for k, v in alone.negative.items()})
+    again = dataset.rows(some, 7, 4)
+    assert (again.negative["item"] != alone.negative["item"]).any()
+
+
+def test_evaluation_candidates_do_not_change(store):
+    dataset = StoreSplit(store, "test", auxiliary=False)
+    index = np.arange(len(dataset.user_N))
+    same(dataset.rows(index, 50, 0), dataset.rows(index, 50, 9))
+    assert dataset.rows(index, 50, 0).negative is None
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("lengths", [(4, 8, 16, 32, 50), (8,), (2, 4), None])
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 100_000])
+def test_a_plan_holds_every_sample_once_in_a_length_that_fits(store, shuffle, lengths, batch_size):
+    dataset = StoreSplit(store, "train_all")
+    loader = Loader(dataset, batch_size, lengths=lengths, shuffle=shuffle)
+    plan = loader.plan(0)
+    assert len(plan) == loader.steps(0)
+    np.testing.assert_array_equal(np.sort(np.concatenate([p.index for p in plan])), np.arange(len(dataset.length_N)))
+    assert all((dataset.length_N[p.index] <= p.T).all() for p in plan)
+    assert sum(len(p.index) != batch_size for p in plan) <= 1
+    assert {p.T for p in plan} <= {min(T, 24) for T in lengths or ()} | {24}
+
+
+def test_samples_stand_in_the_smallest_length_but_for_the_leftovers(store):
+    dataset = StoreSplit(store, "train_all")
+    loader = Loader(dataset, 32)
+    moved = sum(
+        (np.searchsorted(loader.lengths, dataset.length_N[p.index]) < loader.lengths.index(p.T)).sum()
+        for p in loader.plan(0)
+    )
+    assert moved < 32 * len(loader.lengths)
+
+
+def test_order_without_shuffling_and_with(store):
+    loader = Loader(StoreSplit(store, "train_all"), 8, shuffle=False)
+    for planned in loader.plan(0)[:3]:
+        assert (np.diff(planned.index) > 0).all()
+    same([p.index for p in loader.plan(0)], [p.index for p in loader.plan(1)])
+    shuffled = Loader(StoreSplit(store, "train_all"), 8)
+    plans = [shuffled.plan(0), shuffled.plan(1), Loader(StoreSplit(store, "train_all"), 8, seed=1).plan(0)]
+    firsts = {tuple(plan[0].index.tolist()) for plan in plans}
+    assert len(firsts) == 3
+    assert [p.T for p in plans[0]] != sorted(p.T for p in plans[0])
+
+
+def test_the_ragged_batch_is_filled_with_padding(store):
+    loader = Loader(StoreSplit(store, "test"), 64, lengths=None)
+    planned, batch = list(loader.epoch(0))[-1]
+    n = len(planned.index)
+    assert 0 < n < 64
+    assert batch.mask_BK[:n].all()
+    assert sum(np.abs(a[n:]).sum() for a in jax.tree.leaves(batch)) == 0
+    assert {len(a) for a in jax.tree.leaves(batch)} == {64}
+    batch.check(store.schema)
+
+
+def test_resuming_in_mid_epoch_gives_the_same_batches(store):
+    def loader():
+        return Loader(StoreSplit(store, "train_all", seed=4), 64, seed=4)
+
+    whole = [batch for _, batch in loader().epoch(2)]
+    resumed = [batch for _, batch in loader().epoch(2, start=5)]
+    assert len(resumed) == len(whole) - 5 > 0
+    same(resumed, whole[5:])
+
+
+def test_an_empty_history_goes_to_the_shortest_length(store):
+    class Empty:
+        schema, length_N, user_N = store.schema, np.array([0, 5, 0]), np.arange(3)
+
+    plan = Loader(Empty(), 2, lengths=(4, 8)).plan(0)
+    assert sorted((p.T, len(p.index)) for p in plan) == [(4, 2), (5, 1)]
+    Empty.length_N = np.zeros(3, int)
+    assert [p.T for p in Loader(Empty(), 3).plan(0)] == [1]
+
+
+def test_wrong_input(store):
+    with pytest.raises(ValueError, match="did you mean 'train_all'"):
+        StoreSplit(store, "trainall")
+    with pytest.raises(ValueError, match="max_len=0"):
+        StoreSplit(store, "train", max_len=0)
+    dataset = StoreSplit(store, "train")
+    with pytest.raises(ValueError, match="batch_size=0"):
+        Loader(dataset, 0)
+    with pytest.raises(ValueError, match=r"lengths=\(0, 4\)"):
+        Loader(dataset, 4, lengths=(0, 4))
+    dataset.length_N = dataset.length_N[:0]
+    with pytest.raises(ValueError, match="no samples"):
+        Loader(dataset, 4)

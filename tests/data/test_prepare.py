@@ -1,0 +1,175 @@
+"""Splits, ids and candidates against the log itself."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dienjax.data.prepare import prepare
+
+SMALL = {"user": "u", "item": "i", "time": "t"}
+
+
+def small(**columns) -> pd.DataFrame:
+    return pd.DataFrame({"u": list("aaabbbccc"), "i": [1, 2, 3] * 3, "t": range(9)} | columns)
+
+
+def raw(store, name, ids):
+    """Values of ids, None where unknown."""
+    value = dict(zip(*store.vocabulary(name)[["id", "value"]].to_numpy().T, strict=True))
+    return [value.get(int(i)) for i in ids]
+
+
+@pytest.fixture
+def sequences(log):
+    """Each user's items in order: time, then position in the log."""
+    return {u: g.sort_values("when", kind="stable")["item"].tolist() for u, g in log.groupby("user")}
+
+
+@pytest.mark.parametrize("which", ["store", "store_all"])
+def test_events_are_the_log_by_user_and_time_with_ties_in_log_order(which, sequences, request):
+    store = request.getfixturevalue(which)
+    for row, user in enumerate(store.user_values()):
+        part = slice(store.offsets[row], store.offsets[row + 1])
+        assert (np.diff(store.time_E[part]) >= 0).all()
+        for got, expected in zip(raw(store, "item", store.events["item"][part]), sequences[user], strict=True):
+            assert got in (expected, None)
+
+
+def test_attributes_of_event_and_user_stay_with_them(store):
+    kind, item = raw(store, "kind", store.events["kind"]), raw(store, "item", store.events["item"])
+    assert all(k == i % 7 for k, i in zip(kind, item, strict=True) if None not in (k, i))
+    age, user = raw(store, "age", store.users["age"]), store.user_values()
+    assert all(a in (u % 5, None) for a, u in zip(age, user, strict=True))
+
+
+def test_last_splits_users(store, sequences):
+    eligible = {u for u, items in sequences.items() if len(items) > 1}
+    values = store.user_values().to_numpy()
+    users = {s: values[store.samples(s).user_N] for s in store.splits}
+    parts = [set(users[s]) for s in ("train", "valid", "test")]
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    assert set.union(*parts) == eligible
+    assert len(parts[2]) == round(0.2 * len(eligible))
+    assert len(parts[1]) == round(0.05 * (len(eligible) - len(parts[2])))
+    for split in ("train", "valid", "test"):
+        samples = store.samples(split)
+        np.testing.assert_array_equal(samples.end_N, store.offsets[samples.user_N + 1] - 1)
+        assert len(set(samples.user_N)) == len(samples)
+    assert set(users["train_all"]) == parts[0]
+    assert len(users["train_all"]) == sum(len(sequences[u]) - 1 for u in parts[0])
+    assert store.info["left_out"] == {"users with one event, which have no history": len(sequences) - len(eligible)}
+
+
+def test_last_knows_the_values_of_training_users_only(store, sequences):
+    train = store.user_values().to_numpy()[store.samples("train").user_N]
+    counts = pd.Series([i for u in train for i in sequences[u]]).value_counts()
+    vocabulary = store.vocabulary("item").set_index("value")["count"]
+    assert vocabulary.to_dict() == counts.to_dict()
+    assert (store.events["item"] == 1).any()
+
+
+def test_all_leaves_one_out(store_all, sequences):
+    store = store_all
+    values = store.user_values().to_numpy()
+    expected = {"train": set(), "valid": set(), "test": set()}
+    for user, items in sequences.items():
+        for i in range(1, len(items)):
+            expected[{1: "test", 2: "valid"}.get(len(items) - i, "train")].add((user, i))
+    for split, pairs in expected.items():
+        samples = store.samples(split)
+        index_N = samples.end_N - store.offsets[samples.user_N]
+        got = list(zip(values[samples.user_N].tolist(), index_N.tolist(), strict=True))
+        assert len(got) == len(pairs)
+        assert set(got) == pairs
+
+
+def test_all_knows_what_stands_before_the_last_two(store_all, sequences):
+    seen = pd.Series([i for items in sequences.values() for i in items[:-2]]).value_counts()
+    assert store_all.vocabulary("item").set_index("value")["count"].to_dict() == seen.to_dict()
+    assert store_all.schema.table("user").size == 2 + sum(len(items) > 3 for items in sequences.values())
+
+
+@pytest.mark.parametrize("which", ["store", "store_all"])
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_evaluation_candidates_are_the_event_and_another_known_item(which, split, request):
+    store = request.getfixturevalue(which)
+    samples = store.samples(split)
+    item_NK = samples.candidate["item"]
+    assert item_NK.shape == (len(samples), 2)
+    np.testing.assert_array_equal(samples.label_NK, np.tile([1, 0], (len(samples), 1)))
+    for name, value_NK in samples.candidate.items():
+        np.testing.assert_array_equal(value_NK[:, 0], store.events[name][samples.end_N])
+    assert (item_NK[:, 1] != item_NK[:, 0]).all()
+    assert (item_NK[:, 1] >= 2).all()
+    pairs = set(zip(store.events["item"].tolist(), store.events["kind"].tolist(), strict=True))
+    assert set(map(tuple, np.stack([item_NK[:, 1], samples.candidate["kind"][:, 1]], 1).tolist())) <= pairs
+
+
+def test_an_unknown_item_keeps_its_category(tmp_path):
+    frame = pd.DataFrame({"u": list("aaaabbbb"), "i": [1, 2, 3, 99, 1, 2, 98, 1], "t": range(8), "c": 7})
+    store = prepare(frame, tmp_path / "s", **SMALL, attributes=["c"], protocol="all")
+    assert store.vocabulary("i")["value"].tolist() == [1, 2]
+    assert store.info["unknown"]["positives"] == {"valid": 2, "test": 1}
+    samples = store.samples("test")
+    assert samples.candidate["i"][:, 0].tolist() == [1, 2]
+    assert samples.candidate["c"].tolist() == [[2, 2], [2, 2]]
+
+
+def test_a_missing_attribute_is_unknown(tmp_path):
+    store = prepare(small(c=["x", None, "y"] * 3), tmp_path / "s", **SMALL, attributes=["c"])
+    assert store.events["c"].reshape(3, 3)[:, 1].tolist() == [1, 1, 1]
+    assert set(store.vocabulary("c")["value"]) == {"x", "y"}
+
+
+def test_the_same_seed_gives_the_same_store_whatever_the_order_of_users(log, roles, store, tmp_path):
+    shuffled = log.sort_values("user", ascending=False, kind="stable")
+    before = shuffled.copy()
+    again = prepare(shuffled, tmp_path / "s", **roles, hist_label="liked", test_fraction=0.2)
+    pd.testing.assert_frame_equal(shuffled, before)
+    assert again.schema == store.schema
+    for split in store.splits:
+        np.testing.assert_array_equal(again.samples(split).end_N, store.samples(split).end_N)
+    np.testing.assert_array_equal(again.samples("test").candidate["item"], store.samples("test").candidate["item"])
+    other = prepare(log, tmp_path / "other", **roles, test_fraction=0.2, seed=1)
+    assert set(other.samples("test").user_N) != set(store.samples("test").user_N)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_dates_become_seconds(tmp_path, as_text):
+    days = pd.date_range("2014-01-01", periods=9, freq="D")[::-1]
+    frame = small(t=days.strftime("%Y-%m-%d") if as_text else days)
+    store = prepare(frame, tmp_path / "s", **SMALL)
+    assert store.time_E.min() == pd.Timestamp("2014-01-01").timestamp()
+    np.testing.assert_array_equal(np.diff(store.time_E[:3]), 86400)
+
+
+@pytest.mark.parametrize(
+    ("columns", "changes", "message"),
+    [
+        ({}, {"item": "ii"}, "column 'ii' is missing in the log; did you mean 'i'"),
+        ({"t": [1.0, None] + [2.0] * 7}, {}, "time column 't' holds 'nan' in row 1"),
+        ({"t": ["1", "soon"] + ["2"] * 7}, {}, "time column 't' holds 'soon' in row 1"),
+        ({"u": [None, *"aabbbccc"]}, {}, "column 'u' is missing in 1 rows, first in row 0"),
+        ({"i": [1.0, None] + [2.0] * 7}, {}, "column 'i' is missing in 1 rows, first in row 1"),
+        ({"i": 1}, {}, "1 known item"),
+        ({"u": list("abcdefghi")}, {}, "no training users"),
+        ({}, {"protocol": "all", "user": "i"}, "two roles"),
+        ({"u": range(9)}, {"protocol": "all"}, "at least 4 events"),
+        ({}, {"protocol": "first"}, "protocol='first'"),
+        ({}, {"test_fraction": 1.0}, "test_fraction=1.0"),
+        ({}, {"seed": -1}, "seed=-1"),
+        ({"y": range(9)}, {"user_attributes": ["y"]}, "'y' changes within user 'a'"),
+        ({"y": [2] * 9}, {"hist_label": "y"}, "'y' holds '2' in row 0; expected 0 to 1"),
+    ],
+)
+def test_wrong_input(tmp_path, columns, changes, message):
+    with pytest.raises(ValueError, match=message):
+        prepare(small(**columns), tmp_path / "s", **(SMALL | changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_log_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no events"):
+        prepare(small().iloc[:0], tmp_path / "s", **SMALL)
+    with pytest.raises(TypeError, match="expected a pandas DataFrame"):
+        prepare([1, 2], tmp_path / "s", **SMALL)
