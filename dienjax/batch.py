@@ -8,7 +8,8 @@ from flax import struct
 
 from dienjax.schema import Schema
 
-Array = jax.Array | np.ndarray
+Array = Any
+"""A NumPy array on the host, a JAX array in a step, a ShapeDtypeStruct where only shapes count."""
 
 
 @struct.dataclass

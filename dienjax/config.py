@@ -139,7 +139,7 @@ class Config:
             if name == "model":
                 own = {k: section[k] for k in ("name", "dim") if k in section}
                 section = {**own, "options": {k: v for k, v in section.items() if k not in own}}
-            sections[name] = _section(name, parts[name].default_factory, section)  # type: ignore[arg-type]
+            sections[name] = _section(name, parts[name].default_factory, section)
         return cls(**sections)
 
     @classmethod

@@ -1,7 +1,7 @@
 """Logits of a trained model over a whole data set, in its order, and the exact metrics of them."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from dienjax.train import make_eval_step
 EvalStep = Callable[[dict[str, Any], Batch], jax.Array]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Scores:
     """Logits of N samples with K candidates each; padded candidates are False in the mask."""
 
@@ -39,7 +39,7 @@ def score(eval_step: EvalStep, variables: dict[str, Any], loader: Loader) -> Sco
     """The scores of every sample of an unshuffled or shuffled loader, in the data set's order."""
     pending = []
     for planned, batch in loader.epoch(0):
-        logit_BK = eval_step(variables, batch.replace(negative=None, hist_label_BT=None))
+        logit_BK = eval_step(variables, dataclasses.replace(batch, negative=None, hist_label_BT=None))
         pending.append((planned.index, logit_BK, batch.label_BK, batch.mask_BK))
     order = np.argsort(np.concatenate([index for index, *_ in pending]), kind="stable")
 

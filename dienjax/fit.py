@@ -57,7 +57,7 @@ def fit(
 
     Args:
       valid: chooses the best checkpoint by AUC (regression: RMSE) and stops early; None trains all epochs.
-      store: where the vocabularies come from that the run keeps for raw values; None: the ids were ready-made.
+      store: the event store behind the data sets, whose vocabularies the run keeps; None: the ids were ready-made.
       resume: continue a stopped run exactly where it was; its config must be the given one.
       force: replace an existing run folder.
 
@@ -69,8 +69,7 @@ def fit(
     if resume and Path(path).exists():
         run = _reopen(path, config, train)
     else:
-        vocabularies = {t.name: store.vocabulary(t.name) for t in store.schema.tables} if store else None
-        run = Run.create(path, config, train.schema, vocabularies, force)
+        run = Run.create(path, config, train.schema, store, force)
     return _Loop(run, train, valid).train(progress)
 
 
@@ -186,8 +185,8 @@ class _Loop:
         losses = ", ".join(f"{k} {float(v):.4g}" for k, v in metrics.items() if k != "auc_histogram")
         samples = ", ".join(map(str, planned.index[:5]))
         return (
-            f"the loss is not finite at step {step} (epoch {(step - 1) // steps}, batch {(step - 1) % steps} of {steps}, "
-            f"history length {planned.T}, samples {samples}, ...): {losses}. The last checkpoint is from before. "
+            f"the loss is not finite at step {step} (epoch {(step - 1) // steps}, batch {(step - 1) % steps} of "
+            f"{steps}, history length {planned.T}, samples {samples}, ...): {losses}. The last checkpoint is from before. "
             f"Try a smaller optimizer.learning_rate (now {self.config.optimizer.learning_rate}), "
             "optimizer.clip_norm=1, and check dense features for values far from 0"
         )
@@ -240,5 +239,5 @@ def _signals() -> Iterator[list[int]]:
     try:
         yield arrived
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for restored, handler in previous.items():
+            signal.signal(restored, handler)

@@ -1,4 +1,4 @@
-"""The feed-forward building blocks: embedding, masked batch normalisation, Dice, PReLU, MLP, attention to the candidate."""
+"""The feed-forward building blocks: embedding, masked batch norm, Dice, PReLU, MLP, attention to the candidate."""
 
 from typing import Literal
 

@@ -4,7 +4,7 @@ u is the paper's update gate, which *writes*: h' = (1 − u)·h + u·h̃ (DIEN, 
 update gate z. The reset gate acts after the matmul, with a recurrent bias on the candidate, as in torch and Linen.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -46,9 +46,9 @@ class Cell(nn.Module):
 
     @nn.compact
     def __call__(
-        self, state: jax.Array, projected: jax.Array, score: jax.Array | None, mask: jax.Array
+        self, state: jax.Array, projected: jax.Array, score: Any, mask: jax.Array
     ) -> tuple[jax.Array, jax.Array | None]:
-        """state [..., H], projected [..., G·H], score [..., 1], mask [..., 1] -> (new state, the same or 0 or None)."""
+        """state [..., H], projected [..., G·H], score [..., 1], mask [..., 1] -> (new state, output or None)."""
         gates = 2 if self.step == "AGRU" else 3
         kernel = self.param("kernel", _orthogonal_gates, (self.features, gates * self.features))
         bias = self.param("bias", nn.initializers.zeros, (gates * self.features,))
@@ -103,9 +103,9 @@ class Recurrence(nn.Module):
         )
         cell = scan(self.features, self.step, self.gate, keep_states=score_BKT is None, name="cell")
         if score_BKT is None:
-            _, state_BTH = cell(jnp.zeros((*batch, self.features)), projected_BTG, None, mask_BT[:, :, None])
-            return state_BTH
+            initial_BH = jnp.zeros((*batch, self.features))
+            states: Any = cell(initial_BH, projected_BTG, None, mask_BT[:, :, None])[1]
+            return states
         initial_BKH = jnp.zeros((*batch, score_BKT.shape[1], self.features))
         score_BTK1 = jnp.swapaxes(score_BKT, 1, 2)[..., None]
-        state_BKH, _ = cell(initial_BKH, projected_BTG[:, :, None], score_BTK1, mask_BT[:, :, None, None])
-        return state_BKH
+        return cell(initial_BKH, projected_BTG[:, :, None], score_BTK1, mask_BT[:, :, None, None])[0]

@@ -1,12 +1,12 @@
 """The run folder: what a training run leaves behind, and how a trained model is taken from it.
 
-    config.toml     the resolved configuration        checkpoints/last, checkpoints/best
-    schema.json     the tables and fields             metrics.jsonl    one line per measurement
-    vocab/          raw value → id, one Parquet per table             curves.png
+config.toml     the resolved configuration        checkpoints/last, checkpoints/best
+schema.json     the tables and fields             metrics.jsonl    one line per measurement
+vocab/          raw value → id, one Parquet per table             curves.png
+store.json      what the run was trained on, and where that stood
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from flax import linen as nn
 from dienjax import checkpoint
 from dienjax.batch import Batch
 from dienjax.config import Config
+from dienjax.data.store import Store
 from dienjax.files import new_folder, write_json
 from dienjax.optimizers import make_optimizer
 from dienjax.schema import Schema
@@ -40,17 +41,24 @@ class Run:
         path: str | Path,
         config: Config,
         schema: Schema,
-        vocabularies: Mapping[str, pd.DataFrame] | None = None,
+        store: Store | None = None,
         force: bool = False,
     ) -> "Run":
-        """A new run folder, whole or not at all. An existing one is refused (FileExistsError) without `force`."""
+        """A new run folder, whole or not at all; it keeps the vocabularies of the store, if there is one.
+
+        Raises:
+          FileExistsError: the folder exists, and `force` is False.
+        """
         model = config.model.build(schema)
         with new_folder(path, force) as folder:
             config.save(folder / "config.toml")
             write_json(folder / "schema.json", model.schema.to_json())
-            (folder / "vocab").mkdir()
-            for table, values in (vocabularies or {}).items():
-                values.to_parquet(folder / "vocab" / f"{table}.parquet", index=False)
+            if store is not None:
+                write_json(folder / "store.json", {"path": str(store.path.absolute()), **store.info})
+                (folder / "vocab").mkdir()
+                for table in schema.tables:
+                    values = store.vocabulary(table.name)
+                    values.to_parquet(folder / "vocab" / f"{table.name}.parquet", index=False)
         return cls(Path(path), config, model.schema)
 
     @classmethod
@@ -92,15 +100,25 @@ class Run:
         kind: checkpoint.Kind = "best" if checkpoint.steps(self.path, "best") else "last"
         return self.restore(kind, self.optimizer())[0].variables
 
-    def vocabulary(self, table: str) -> pd.DataFrame:
-        """The (id, value, count) of a table.
+    def store(self) -> Store:
+        """The event store that the run was trained on.
 
         Raises:
-          FileNotFoundError: the run was trained on ready-made ids.
+          FileNotFoundError: it has moved, or the run was trained on ready-made arrays.
         """
-        file = self.path / "vocab" / f"{table}.parquet"
+        file = self.path / "store.json"
         if not file.is_file():
-            raise FileNotFoundError(
-                f"{self.path} has no vocabulary of table {table!r}: it was trained on ready-made ids; give ids, not values"
-            )
-        return pd.read_parquet(file)
+            raise FileNotFoundError(f"{self.path} was trained on ready-made arrays, not on a store; name a store")
+        path = Path(json.loads(file.read_text(encoding="utf-8"))["path"])
+        if not path.exists():
+            raise FileNotFoundError(f"the store of {self.path} is no longer at {path}; name it with --store")
+        return Store.open(path)
+
+    @property
+    def has_vocabulary(self) -> bool:
+        """False where the run was trained on ready-made ids."""
+        return any((self.path / "vocab").glob("*.parquet"))
+
+    def vocabulary(self, table: str) -> pd.DataFrame:
+        """The (id, value, count) of a table, from id 2 on."""
+        return pd.read_parquet(self.path / "vocab" / f"{table}.parquet")

@@ -30,7 +30,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """A field of every event, such as the item or its category. History, sampled negative and candidate share its table."""
+    """A field of every event, such as the item or its category: history, negative and candidate share its table."""
 
     name: str
     table: str = ""
@@ -81,7 +81,7 @@ class Schema:
             for name, count in Counter(names).items():
                 if count > 1:
                     raise ValueError(f"Schema: {what} {name!r} stands {count} times; give each its own name")
-        read = {f.table for f in (*self.behaviours, *self.sparse)}
+        read = {f.table for f in self.id_fields}
         known = {t.name for t in self.tables}
         for name in sorted(read - known):
             raise ValueError(f"Schema: a field reads table {name!r}, which is not declared; {nearest(name, known)}")
@@ -95,8 +95,13 @@ class Schema:
                 )
 
     @property
+    def id_fields(self) -> tuple[Behaviour | Sparse, ...]:
+        """The fields that hold ids."""
+        return (*self.behaviours, *self.sparse)
+
+    @property
     def field_names(self) -> list[str]:
-        return [f.name for f in (*self.behaviours, *self.sparse, *self.dense)]
+        return [f.name for f in self.id_fields] + [f.name for f in self.dense]
 
     @property
     def item(self) -> str:
@@ -108,7 +113,7 @@ class Schema:
 
     def sizes(self) -> dict[str, int]:
         """Table size by the name of each field that holds ids."""
-        return {f.name: self.table(f.table).size for f in (*self.behaviours, *self.sparse)}
+        return {f.name: self.table(f.table).size for f in self.id_fields}
 
     def with_dims(self, dim: int | dict[str, int]) -> "Schema":
         """The same schema with another embedding dim, for all tables or by table name."""

@@ -68,4 +68,9 @@ def make_train_step(model: nn.Module, tx: optax.GradientTransformation, loss: Lo
 
 def make_eval_step(model: nn.Module) -> Callable[[dict[str, Any], Batch], jax.Array]:
     """A jitted, pure `step(variables, batch) -> logit_BK` with running statistics and without dropout."""
-    return jax.jit(lambda variables, batch: model.apply(variables, batch).logit_BK)
+
+    def step(variables: dict[str, Any], batch: Batch) -> jax.Array:
+        output: Any = model.apply(variables, batch)
+        return output.logit_BK
+
+    return jax.jit(step)

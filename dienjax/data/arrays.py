@@ -47,12 +47,12 @@ class PaddedArrays:
         }
         self.candidate = {b.name: _ids(arrays, b.name, (N, K), sizes[b.name]) for b in schema.behaviours}
         self.user: dict[str, np.ndarray] = {}
-        for field in schema.sparse:
-            side, shape = (self.user, (N,)) if field.of == "user" else (self.candidate, (N, K))
-            side[field.name] = _ids(arrays, field.name, shape, sizes[field.name])
-        for field in schema.dense:
-            side, shape = (self.user, (N,)) if field.of == "user" else (self.candidate, (N, K))
-            side[field.name] = _numbers(arrays[field.name], field.name, shape)
+        for sparse in schema.sparse:
+            side, shape = (self.user, (N,)) if sparse.of == "user" else (self.candidate, (N, K))
+            side[sparse.name] = _ids(arrays, sparse.name, shape, sizes[sparse.name])
+        for dense in schema.dense:
+            side, shape = (self.user, (N,)) if dense.of == "user" else (self.candidate, (N, K))
+            side[dense.name] = _numbers(arrays[dense.name], dense.name, shape)
 
         self.length_N = _lengths(arrays, self.history[schema.item])
         _refuse_holes(f"hist_{schema.item}", self.history[schema.item], self.length_N)

@@ -98,7 +98,7 @@ class DriftWorld:
 
     @property
     def popularity_V(self) -> np.ndarray:
-        """The global popularity of the items: the probability of each as an event of a user of whom nothing is known."""
+        """The global popularity of the items: how probable each is for a user of whom nothing is known."""
         return self.interest_C[self.category_V] * self.share_V
 
     def log(self) -> pd.DataFrame:
@@ -126,9 +126,9 @@ class DriftWorld:
         day = 86_400
         gap_UT = 1 + rng.exponential(day, shape_UT).astype(np.int64)
         time_UT = rng.integers(0, 180 * day, (self.users, 1)) + gap_UT.cumsum(axis=1)
-        user, t = np.nonzero(np.arange(self.events_max) < length_U[:, None])
-        item = item_UT[user, t]
-        columns = {"user": user, "item": item, "category": self.category_V[item], "time": time_UT[user, t]}
+        user, slot = np.nonzero(np.arange(self.events_max) < length_U[:, None])
+        item = item_UT[user, slot]
+        columns = {"user": user, "item": item, "category": self.category_V[item], "time": time_UT[user, slot]}
         return pd.DataFrame(columns).sort_values(["time", "user"], ignore_index=True)
 
     def next_interest(self, histories: np.ndarray | Iterable) -> np.ndarray:
@@ -194,7 +194,7 @@ def expected_auc(score_UV: np.ndarray, p_UV: np.ndarray, q_V: np.ndarray) -> flo
     negative_UV = negative_mass(p_UV, q_V)
     if np.shape(score_UV) != negative_UV.shape or not negative_UV.size or np.isnan(score_UV).any():
         raise ValueError(
-            f"score_UV {np.shape(score_UV)} must have the shape of p_UV, {negative_UV.shape}, at least one row and no NaN"
+            f"score_UV {np.shape(score_UV)} must have the shape of p_UV, {negative_UV.shape}, some rows and no NaN"
         )
     score = np.ravel(score_UV)
     order = np.argsort(score)
@@ -222,7 +222,7 @@ def _padded(histories: np.ndarray | Iterable, items: int) -> np.ndarray:
         item_UT = np.full((len(rows), max(map(len, rows), default=0)), NO_EVENT)
         for u, row in enumerate(rows):
             item_UT[u, : len(row)] = row
-    if item_UT.size and not (item_UT.dtype.kind in "iu" and NO_EVENT <= item_UT.min() and item_UT.max() < items):
+    if item_UT.size and not (item_UT.dtype.kind in "iu" and item_UT.min() >= NO_EVENT and item_UT.max() < items):
         raise ValueError(
             f"histories: got {item_UT.dtype} ids {item_UT.min()}..{item_UT.max()}, expected the integers of the log, "
             f"0..{items - 1}, and {NO_EVENT} for padding; map the ids of a vocabulary back first"

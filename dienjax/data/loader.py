@@ -7,7 +7,7 @@ from typing import Protocol
 import jax
 import numpy as np
 
-from dienjax.batch import Batch
+from dienjax.batch import Array, Batch
 from dienjax.data.histories import gather, window_rows
 from dienjax.data.negatives import CANDIDATE, HISTORY, How, Negatives, Own
 from dienjax.data.store import Store
@@ -69,12 +69,12 @@ class StoreSplit:
         store, item = self.store, self.schema.item
         user_B, end_B = self.user_N[index_B], self.end_N[index_B]
         row_BT, mask_BT = window_rows(self.start_N[index_B], end_B, T)
-        history = {name: gather(column, row_BT, mask_BT) for name, column in store.events.items()}
-        negative = None
+        history: dict[str, Array] = {name: gather(column, row_BT, mask_BT) for name, column in store.events.items()}
+        negative: dict[str, Array] | None = None
         if self.auxiliary:
             # Slots count back from the end, so neither T nor max_len changes a draw.
             slot_BT = end_B[:, None] - row_BT
-            drawn_BT = self.negatives.draw(epoch, HISTORY, index_B, user_B, slot_BT, history[item])
+            drawn_BT = self.negatives.draw(epoch, HISTORY, index_B, user_B, slot_BT, np.asarray(history[item]))
             negative = {name: gather(column, drawn_BT, mask_BT) for name, column in store.events.items()}
         candidate, label_BK = self._candidates(index_B, user_B, end_B, epoch)
         return Batch(
@@ -90,8 +90,8 @@ class StoreSplit:
 
     def _candidates(
         self, index_B: np.ndarray, user_B: np.ndarray, end_B: np.ndarray, epoch: int
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        if self.samples.candidate is not None:
+    ) -> tuple[dict[str, Array], np.ndarray]:
+        if self.samples.candidate is not None and self.samples.label_NK is not None:
             return {n: c[index_B] for n, c in self.samples.candidate.items()}, self.samples.label_NK[index_B]
         positive_B = self.store.events[self.schema.item][end_B]
         slot_1N = np.arange(self.candidates)[None, :]

@@ -238,7 +238,7 @@ def _times(column: pd.Series) -> np.ndarray:
     if pd.api.types.is_datetime64_any_dtype(parsed):
         parsed = (pd.to_datetime(parsed, utc=True) - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
     is_float = pd.api.types.is_float_dtype(parsed) or parsed.isna().any()
-    time_E = parsed.to_numpy(np.float64 if is_float else np.int64, **({"na_value": np.nan} if is_float else {}))
+    time_E = parsed.to_numpy(np.float64, na_value=np.nan) if is_float else parsed.to_numpy(np.int64)
     if not np.isfinite(time_E).all():
         row = int(np.argmin(np.isfinite(time_E)))
         raise ValueError(

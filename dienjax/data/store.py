@@ -1,4 +1,9 @@
-"""The event store on disk: memory-mapped columns sorted by (user, time), and samples as a few integers."""
+"""The event store on disk: memory-mapped columns sorted by (user, time), and samples as a few integers.
+
+store.json  schema.json  offsets.npy  time.npy  hist_label.npy  users.parquet
+events/<behaviour>.npy   users/<field>.npy      vocab/<table>.parquet
+splits/<split>/user.npy, end.npy, and with fixed candidates label.npy, candidate/<behaviour>.npy
+"""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +16,7 @@ import pandas as pd
 
 from dienjax.errors import nearest
 from dienjax.files import new_folder
-from dienjax.schema import Schema
+from dienjax.schema import Dense, Schema, Sparse
 
 FORMAT, VERSION = "dienjax event store", 1
 
@@ -87,6 +92,7 @@ class Store:
                 f"{info['schema_hash']}: prepare the log again"
             )
         offsets = _load(path / "offsets.npy")
+        of_user: tuple[Sparse | Dense, ...] = (*schema.sparse, *schema.dense)
         labels = path / "hist_label.npy"
         U, E = len(offsets) - 1, int(offsets[-1])
         return cls(
@@ -96,7 +102,7 @@ class Store:
             offsets=offsets,
             events={b.name: _load(path / "events" / f"{b.name}.npy", E) for b in schema.behaviours},
             time_E=_load(path / "time.npy", E),
-            users={f.name: _load(path / "users" / f"{f.name}.npy", U) for f in (*schema.sparse, *schema.dense)},
+            users={f.name: _load(path / "users" / f"{f.name}.npy", U) for f in of_user},
             hist_label_E=_load(labels, E) if info["hist_label"] else None,
         )
 
@@ -180,7 +186,8 @@ def write_store(
     path = Path(path).absolute()
     check_free(path, force)
     fields = [b.name for b in schema.behaviours]
-    for field in (*schema.sparse, *schema.dense):
+    of_user: tuple[Sparse | Dense, ...] = (*schema.sparse, *schema.dense)
+    for field in of_user:
         if field.of != "user":
             raise ValueError(f"write_store: {field.name!r} belongs to the candidate; a store holds it as a behaviour")
     for name in (*schema.field_names, *(t.name for t in schema.tables), *splits):
@@ -201,15 +208,14 @@ def write_store(
             _save(partial / "events" / f"{name}.npy", events[name], np.int32)
         if hist_label_E is not None:
             _save(partial / "hist_label.npy", hist_label_E, np.float32)
-        for field in schema.sparse:
-            _save(partial / "users" / f"{field.name}.npy", (users or {})[field.name], np.int32)
-        for field in schema.dense:
-            _save(partial / "users" / f"{field.name}.npy", (users or {})[field.name], np.float32)
+        for field in of_user:
+            dtype = np.int32 if isinstance(field, Sparse) else np.float32
+            _save(partial / "users" / f"{field.name}.npy", (users or {})[field.name], dtype)
         for name, samples in splits.items():
             _save(partial / "splits" / name / "user.npy", samples.user_N, np.int32)
             _save(partial / "splits" / name / "end.npy", samples.end_N, np.int64)
-            for field, value in (samples.candidate or {}).items():
-                _save(partial / "splits" / name / "candidate" / f"{field}.npy", value, np.int32)
+            for behaviour, value in (samples.candidate or {}).items():
+                _save(partial / "splits" / name / "candidate" / f"{behaviour}.npy", value, np.int32)
             if samples.label_NK is not None:
                 _save(partial / "splits" / name / "label.npy", samples.label_NK, np.float32)
         (partial / "vocab").mkdir()

@@ -1,4 +1,4 @@
-"""DIEN, the Deep Interest Evolution Network (Zhou et al., AAAI 2019): extract interests, then evolve them to the candidate."""
+"""DIEN, the Deep Interest Evolution Network (Zhou et al., AAAI 2019): extract interests, then evolve them."""
 
 from typing import Literal
 

@@ -238,7 +238,7 @@ def test_a_history_from_another_world_is_refused():
 def test_masses_that_make_no_auc_are_refused():
     p_UV, q_V = np.full((1, 2), 0.5), np.full(2, 0.5)
     for p, q in [(p_UV * 2, q_V), (p_UV, np.ones(3)), (p_UV, [1.0, 0.0]), (p_UV, [2.0, -1.0]), (p_UV, [0.0, 0.0])]:
-        with pytest.raises(ValueError, match="[pq]_"):
+        with pytest.raises(ValueError, match=r"[pq]_"):
             optimal_auc(np.asarray(p), np.asarray(q))
     for score in (np.zeros((2, 1)), np.full((1, 2), np.nan)):
         with pytest.raises(ValueError, match="score_UV"):

@@ -61,8 +61,29 @@ def test_a_sample_meets_the_same_negatives_in_any_batch_and_length(store):
     same(alone.negative, {k: v[-5:, :7] for k, v in among.negative.items()})
     cut = StoreSplit(store, "train_all", max_len=3).rows(some, 3, 3)
     same(cut.negative, {k: v[:, -3:] for k, v in alone.negative.items()})
-    again = dataset.rows(some, 7, 4)
-    assert (again.negative["item"] != alone.negative["item"]).any()
+
+
+@pytest.mark.parametrize("group", ["negative", "candidate"])
+def test_negatives_are_redrawn_each_epoch_and_for_each_seed(store, group):
+    some = np.arange(100)
+    base = getattr(StoreSplit(store, "train_all").rows(some, 24, 0), group)["item"]
+    for seed, epoch in ((0, 1), (1, 0)):
+        assert (getattr(StoreSplit(store, "train_all", seed=seed).rows(some, 24, epoch), group)["item"] != base).any()
+
+
+def test_own_items_are_no_negatives_when_excluded(store):
+    dataset = StoreSplit(store, "train_all", own="exclude", negatives="uniform")
+    batch = dataset.rows(np.arange(len(dataset.user_N)), 24, 0)
+    for b, user in enumerate(dataset.user_N):
+        own = store.events["item"][store.offsets[user] : store.offsets[user + 1]]
+        assert not np.isin(batch.negative["item"][b][batch.mask_BT[b]], own).any()
+        assert batch.candidate["item"][b, 1] not in own
+
+
+def test_a_plain_click_log_has_one_candidate(store):
+    batch = StoreSplit(store, "train", candidates=0, auxiliary=False).rows(np.arange(4), 8, 0)
+    assert batch.label_BK.tolist() == [[1], [1], [1], [1]]
+    batch.check(store.schema)
 
 
 def test_evaluation_candidates_do_not_change(store):

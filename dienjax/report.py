@@ -1,0 +1,162 @@
+"""The learning curves of a run, drawn from its metrics file."""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dienjax.files import new_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, BLUE, ORANGE, GREY = "#222222", "#1f6fb4", "#d1701c", "#8a8a8a"
+POINTS = 200
+"""A longer curve is drawn as this many means of neighbouring points."""
+
+Series = tuple[np.ndarray, np.ndarray]
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """The lines of a JSON-lines file, without a broken last one (a killed run leaves such).
+
+    Raises:
+      ValueError: a broken line before the last, or one that holds no JSON object.
+    """
+    lines = [(n, text) for n, text in enumerate(Path(path).read_bytes().splitlines(), 1) if text.strip()]
+    found = []
+    for n, text in lines:
+        try:
+            line = json.loads(text)
+            if not isinstance(line, dict):
+                raise ValueError(f"got a {type(line).__name__}")
+        except ValueError as error:
+            if n == lines[-1][0]:
+                break
+            raise ValueError(
+                f"{path}, line {n}: {error}; expected one JSON object per line: remove this line"
+            ) from error
+        found.append(line)
+    return found
+
+
+def plot_curves(lines: Iterable[dict[str, Any]], path: str | Path, title: str) -> None:
+    """Nothing; `path` then holds a PNG: the training losses on the left, validation AUC with its best on the right.
+
+    A regression run, which has no AUC, gets its RMSE there. Series that are missing or undefined are left out; where a
+    resumed run wrote a step twice, the later line counts.
+    """
+    from matplotlib.figure import Figure
+
+    lines = list(lines)
+    figure = Figure(figsize=(10, 3.8), dpi=150, facecolor="white")
+    figure.set_layout_engine("constrained", wspace=0.06, w_pad=0.08, h_pad=0.06)
+    figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold", color=INK)
+    left, right = figure.subplots(1, 2)
+    _losses(left, lines)
+    _validation(right, lines)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def series(lines: Iterable[dict[str, Any]], kind: str, name: str) -> Series:
+    """The steps, ascending, at which the lines of a kind hold a finite `name`, and its values there."""
+    at = {line["step"]: line[name] for line in lines if line.get("kind") == kind and line.get(name) is not None}
+    steps = sorted(step for step, value in at.items() if math.isfinite(value))
+    return np.array(steps, float), np.array([at[step] for step in steps], float)
+
+
+def _losses(axes: "Axes", lines: list[dict[str, Any]]) -> None:
+    wanted = [("ctr", "ctr_loss", BLUE), ("auxiliary", "auxiliary_loss", ORANGE), ("total", "loss", INK)]
+    curves = [(label, *series(lines, "train", name), colour) for label, name, colour in wanted]
+    curves = [curve for curve in curves if len(curve[1])]
+    if not any(curve[0] == "auxiliary" for curve in curves):
+        curves = [("loss", *curve[1:3], BLUE) for curve in curves[:1]]  # the total is then the ctr loss again
+    _style(axes, "training loss")
+    if not curves:
+        return _say(axes, "no training step recorded yet")
+    ends = []
+    for label, step_Q, value_Q, colour in curves:
+        step_Q, value_Q = _thinned(step_Q, value_Q)
+        axes.plot(step_Q, value_Q, color=colour, lw=1.5, marker="o" if len(step_Q) == 1 else None, ms=4)
+        ends.append((label, step_Q[-1], value_Q[-1], colour))
+    axes.margins(x=0.02, y=0.08)
+    _label_ends(axes, ends)
+
+
+def _validation(axes: "Axes", lines: list[dict[str, Any]]) -> None:
+    name, best_of = ("auc", np.argmax)
+    step_Q, value_Q = series(lines, "valid", name)
+    if not len(step_Q) and len(series(lines, "valid", "rmse")[0]):
+        name, best_of = "rmse", np.argmin
+        step_Q, value_Q = series(lines, "valid", name)
+    _style(axes, f"validation {name.upper()}")
+    if not len(step_Q):
+        evaluated = any(line.get("kind") == "valid" for line in lines)
+        return _say(axes, "AUC undefined: the validation rows have one class" if evaluated else "no validation yet")
+    axes.plot(step_Q, value_Q, color=BLUE, lw=1.5, marker="o" if len(step_Q) <= 40 else None, ms=3)
+    best = int(best_of(value_Q))
+    axes.plot(step_Q[best], value_Q[best], "o", ms=7, mfc="white", mec=INK, mew=1.6, zorder=3)
+    axes.margins(x=0.04, y=0.18)
+    low, high = axes.get_xlim()
+    where = (step_Q[best] - low) / (high - low)
+    axes.annotate(
+        f"best {value_Q[best]:.4f} at step {step_Q[best]:,.0f}",
+        (step_Q[best], value_Q[best]),
+        xytext=(0, 9 if name == "auc" else -9),
+        textcoords="offset points",
+        ha="left" if where < 0.25 else "right" if where > 0.75 else "center",
+        va="bottom" if name == "auc" else "top",
+        fontsize=9,
+        color=INK,
+        bbox={"fc": "white", "ec": "none", "pad": 1},
+    )
+
+
+def _style(axes: "Axes", title: str) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    axes.set_xlabel("step", fontsize=9, color=GREY)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color("#bbbbbb")
+    axes.tick_params(labelsize=9, colors=GREY, length=0)
+    axes.grid(axis="y", color="#e8e8e8", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+
+
+def _say(axes: "Axes", text: str) -> None:
+    axes.set(xticks=[], yticks=[], xlabel="")
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=10, color=GREY)
+
+
+def _label_ends(axes: "Axes", ends: list[tuple[str, float, float, str]]) -> None:
+    """Writes each curve's name and last value to the right of its end, at least a line apart."""
+    low, high = axes.get_ylim()
+    height = -1.0
+    for label, _, value, colour in sorted(ends, key=lambda end: end[2]):
+        height = max((value - low) / (high - low), height + 0.075)
+        axes.annotate(
+            f"{label} {value:.3f}",
+            (1, height),
+            xycoords="axes fraction",
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=colour,
+        )
+
+
+def _thinned(step_Q: np.ndarray, value_Q: np.ndarray) -> Series:
+    if len(step_Q) <= POINTS:
+        return step_Q, value_Q
+    parts = np.array_split(np.arange(len(step_Q)), POINTS)
+    return np.array([step_Q[p].mean() for p in parts]), np.array([value_Q[p].mean() for p in parts])

@@ -1,0 +1,108 @@
+"""A tiny schema, random ragged batches for it, and other shapes of the same batch."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from dienjax.batch import Batch
+from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+
+SCHEMA = Schema(
+    tables=(Table("item", 12, 3), Table("category", 9, 2), Table("city", 8, 2), Table("slot", 8, 2)),
+    behaviours=(Behaviour("item"), Behaviour("category")),
+    sparse=(Sparse("city"), Sparse("slot", of="candidate")),
+    dense=(Dense("age"), Dense("price", of="candidate")),
+)
+FAST_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+"""For `jax.jit(compiler_options=...)`: tiny programs spend their time in the compiler."""
+
+FIRST_REAL = 5
+"""Batches hold no id between padding and this one: tests give 1 to 4 a meaning of their own."""
+
+
+def make_batch(
+    lengths: Sequence[int] = (0, 1, 4, 2, 3, 0), T: int = 4, K: int = 3, *, negatives: bool = True, seed: int = 0
+) -> Batch:
+    """One row per length; row i has K − i mod K real candidates, and the last row of several has none."""
+    rng = np.random.default_rng(seed)
+    B, sizes = len(lengths), SCHEMA.sizes()
+    mask_BT = np.arange(T) < np.array(lengths)[:, None]
+    mask_BK = np.arange(K) < K - np.arange(B)[:, None] % K
+    mask_BK[B - 1 :] &= B == 1
+
+    def ids(name: str, mask: np.ndarray) -> np.ndarray:
+        return np.where(mask, rng.integers(FIRST_REAL, sizes[name], mask.shape), 0).astype(np.int32)
+
+    def numbers(mask: np.ndarray) -> np.ndarray:
+        return np.where(mask, rng.normal(size=mask.shape), 0).astype(np.float32)
+
+    behaviours = [b.name for b in SCHEMA.behaviours]
+    return Batch(
+        user={"city": ids("city", mask_BK[:, 0]), "age": numbers(mask_BK[:, 0])},
+        history={name: ids(name, mask_BT) for name in behaviours},
+        candidate={name: ids(name, mask_BK) for name in (*behaviours, "slot")} | {"price": numbers(mask_BK)},
+        mask_BT=mask_BT,
+        mask_BK=mask_BK,
+        label_BK=np.where(mask_BK, rng.integers(0, 2, (B, K)), 0).astype(np.float32),
+        negative={name: ids(name, mask_BT) for name in behaviours} if negatives else None,
+        hist_label_BT=np.where(mask_BT, rng.integers(0, 2, (B, T)), 0).astype(np.float32),
+    )
+
+
+def with_ids(arrays: dict[str, np.ndarray], mask: np.ndarray, id: int) -> dict[str, np.ndarray]:
+    """The same arrays with every id replaced by `id` where mask is True."""
+    return {n: np.where(mask, np.int32(id), a) if a.dtype == np.int32 else a for n, a in arrays.items()}
+
+
+def more_padding(batch: Batch, extra: int) -> Batch:
+    """The same batch with `extra` more padded history slots."""
+
+    def pad(tree: Any) -> Any:
+        return jax.tree.map(lambda a: np.pad(a, ((0, 0), (0, extra))), tree)
+
+    return batch.replace(
+        history=pad(batch.history),
+        negative=pad(batch.negative),
+        mask_BT=pad(batch.mask_BT),
+        hist_label_BT=pad(batch.hist_label_BT),
+    )
+
+
+def one_candidate(batch: Batch, k: int) -> Batch:
+    """The same histories with candidate k alone: K = 1."""
+    return batch.replace(
+        candidate={name: a[:, k : k + 1] for name, a in batch.candidate.items()},
+        mask_BK=batch.mask_BK[:, k : k + 1],
+        label_BK=batch.label_BK[:, k : k + 1],
+    )
+
+
+def randomised(tree: Any, seed: int = 0) -> Any:
+    """Arrays like the given ones but random, so that no bias or slope is 0 and no variance 1; variances stay positive."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        x = rng.uniform(0.5, 2.0, leaf.shape) if path[-1].key == "var" else rng.normal(0, 0.5, leaf.shape)
+        return x.astype(np.float32)
+
+    return jax.tree.map_with_path(draw, tree)
+
+
+def random_variables(module: nn.Module, *arrays: Any, seed: int = 0, **static: Any) -> dict[str, Any]:
+    """Random variables for a module: no bias is 0, so each one counts; "batch_stats" may be empty."""
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), *arrays, **static))
+    return {"params": {}, "batch_stats": {}} | randomised(shapes, seed)
+
+
+@functools.cache
+def _jitted(module: nn.Module, static: tuple[tuple[str, Any], ...]) -> Any:
+    return jax.jit(functools.partial(module.apply, **dict(static)), compiler_options=FAST_COMPILE)
+
+
+def apply(module: nn.Module, variables: dict[str, Any], *arrays: Any, **static: Any) -> Any:
+    """`module.apply`, compiled once for the whole suite by module, static arguments and shapes."""
+    return _jitted(module, tuple(sorted(static.items())))(variables, *arrays)

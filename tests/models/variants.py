@@ -1,0 +1,53 @@
+"""The model variants that every invariance is tested on, and their gradients, compiled once."""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+import builders
+from dienjax.batch import Batch
+from dienjax.losses import LossConfig, total_loss
+from dienjax.models import DIEN, DIN
+
+DIN_SIZES = {"attention_hidden": (4,), "tower": (5,)}
+DIEN_SIZES = DIN_SIZES | {"auxiliary_hidden": (4,)}
+VARIANTS = {
+    "DIN": DIN(builders.SCHEMA, **DIN_SIZES),
+    "DIN softmax": DIN(builders.SCHEMA, softmax=True, attention_activation="prelu", batch_norm=True, **DIN_SIZES),
+    "DIEN GRU": DIEN(builders.SCHEMA, kind="GRU", **DIEN_SIZES),
+    "DIEN AIGRU": DIEN(builders.SCHEMA, kind="AIGRU", softmax=False, auxiliary="inner", **DIEN_SIZES),
+    "DIEN AGRU": DIEN(builders.SCHEMA, kind="AGRU", state=4, auxiliary_activation="dice", **DIEN_SIZES),
+    "DIEN AUGRU": DIEN(builders.SCHEMA, tower_activation="prelu", attention="bilinear", **DIEN_SIZES),
+    "DIEN AUGRU author": DIEN(builders.SCHEMA, gate="author", state=3, **DIEN_SIZES),
+}
+DICE_EVERYWHERE = ["DIN", "DIEN AGRU"]
+DIENS = [name for name in VARIANTS if name.startswith("DIEN")]
+
+
+@functools.cache
+def variables(name: str) -> dict[str, Any]:
+    return builders.random_variables(VARIANTS[name], builders.make_batch())
+
+
+def evaluate(name: str, batch: Batch, **static: Any) -> Any:
+    """The output at inference."""
+    return builders.apply(VARIANTS[name], variables(name), batch, **static)
+
+
+@functools.cache
+def _gradient(name: str) -> Any:
+    def objective(params: Any, batch: Batch) -> Any:
+        all_variables = variables(name) | {"params": params}
+        output, stats = VARIANTS[name].apply(all_variables, batch, train=True, mutable="batch_stats")
+        loss, _ = total_loss(output, batch, params, LossConfig())
+        return loss, (output.logit_BK, stats)
+
+    return jax.jit(jax.grad(objective, has_aux=True), compiler_options=builders.FAST_COMPILE)
+
+
+def train(name: str, batch: Batch) -> tuple[Any, np.ndarray, Any]:
+    """The gradient of the total loss in training mode, the logits, and the new running statistics."""
+    grads, (logit_BK, stats) = _gradient(name)(variables(name)["params"], batch)
+    return grads, np.asarray(logit_BK), stats
