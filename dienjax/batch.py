@@ -38,6 +38,10 @@ class Batch:
 
     def check(self, schema: Schema) -> None:
         """Raises ValueError or TypeError at the first array that is missing, misshapen, mistyped or out of range."""
+        for name, axes in (("mask_BT", "(B, T)"), ("mask_BK", "(B, K)")):
+            shape = tuple(getattr(self, name).shape)
+            if len(shape) != 2:
+                raise ValueError(f"Batch.{name} has shape {shape}; expected {axes}")
         B, T = self.mask_BT.shape
         K = self.mask_BK.shape[1]
         expected = _arrays(schema, B, T, K)

@@ -1,6 +1,7 @@
 """The command line: each command is a function, its arguments are the function's, its help is the docstring."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,7 @@ def demo(out: Path = Path("runs/demo"), /, epochs: int = 4, seed: int = 0, force
     from dienjax.data.drift import DriftWorld
     from dienjax.demo import demo as run_demo
 
+    _keep_compilations()
     results = run_demo(out, DriftWorld(seed=seed), epochs, force)
     for name, auc in results.items():
         print(f"test AUC  {name:<8} {auc:.4f}")
@@ -53,6 +55,7 @@ def train(
     from dienjax.data.store import Store
     from dienjax.fit import fit_store
 
+    _keep_compilations()
     settings = Config.load(config, overrides)
     fit_store(settings, Store.open(store), run, resume=resume, force=force, progress=not quiet)
     print(f"{run}: trained; `dienjax evaluate {run}` measures it on the test split")
@@ -72,6 +75,7 @@ def evaluate(run: Positional[Path], store: Path | None = None, split: str = "tes
     from dienjax.metrics import to_json
     from dienjax.run import Run
 
+    _keep_compilations()
     opened = Run.open(run)
     metrics = to_json(measure(opened, Store.open(store) if store else opened.store(), split))
     if json:
@@ -95,6 +99,7 @@ def predict(run: Positional[Path], input: Path, output: Path, force: bool = Fals
     """
     from dienjax.predict import predict_file
 
+    _keep_compilations()
     print(f"{output}: {predict_file(run, input, output, force):,} rows")
 
 
@@ -130,6 +135,16 @@ COMMANDS = {f.__name__: f for f in (demo, train, evaluate, predict, describe, ex
 
 def _dumps(data: dict) -> str:
     return json.dumps(data, allow_nan=False)
+
+
+def _keep_compilations() -> None:
+    """Lets a second run start at once: XLA's programs are kept in the user's cache folder."""
+    import jax
+
+    if not jax.config.jax_compilation_cache_dir:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "dienjax" / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -113,6 +113,7 @@ class Config:
             ("data.max_len", self.data.max_len, 1),
             ("fit.epochs", self.fit.epochs, 1),
             ("fit.log_every", self.fit.log_every, 1),
+            ("fit.seed", self.fit.seed, 0),
         ):
             if value < least:
                 raise ValueError(f"{where} is {value}; expected at least {least}")

@@ -1,4 +1,4 @@
-"""A trained ranker as one ONNX file, which appears under its name only if onnxruntime computes with it what JAX does."""
+"""A trained ranker as one ONNX file, there under its name only if onnxruntime computes with it what JAX does."""
 
 import importlib.util
 import json
@@ -19,7 +19,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from dienjax import checkpoint
 from dienjax.batch import Array, Batch
-from dienjax.files import new_folder, write_json, write_text
+from dienjax.files import new_folder, write_text
 from dienjax.losses import Task
 from dienjax.report import read_metrics
 from dienjax.run import Run
@@ -144,7 +144,7 @@ def _main() -> None:
 
 
 def convert(run: Run, folder: Path) -> None:
-    """Writes ranker.onnx and parity.txt into `folder`, in this process. Use `export_onnx`, unless this is the last call.
+    """Nothing; `folder` then holds ranker.onnx and parity.txt. For a process that does nothing else: see `export_onnx`.
 
     Raises:
       ValueError: onnxruntime and JAX differ.
@@ -170,7 +170,7 @@ def convert(run: Run, folder: Path) -> None:
     shapes = [
         (title, *arrays[f"hist_{run.schema.item}"].shape, want.shape[1])
         for (title, arrays), want in zip(cases, expected, strict=True)
-    ]  # noqa: E501
+    ]
     write_text(folder / "parity.txt", _parity(shapes, got, expected, OUTPUT[task]))
 
 
@@ -206,9 +206,12 @@ def _metadata(run: Run, kind: str, step: int) -> dict[str, str]:
     lines = read_metrics(path) if path.exists() else []
     metrics = [line for line in lines if line.get("kind") == "valid" and line.get("step") == step]
     values = {
-        "schema": run.schema.to_json(), "config": run.config.to_dict(), "checkpoint": {"kind": kind, "step": step},
-        "validation": metrics[-1] if metrics else None, "versions": {n: version(n) for n in ("dienjax", "jax", "flax", "jax2onnx")},
-    }  # fmt: skip
+        "schema": run.schema.to_json(),
+        "config": run.config.to_dict(),
+        "checkpoint": {"kind": kind, "step": step},
+        "validation": metrics[-1] if metrics else None,
+        "versions": {name: version(name) for name in ("dienjax", "jax", "flax", "jax2onnx")},
+    }
     return {"dienjax.schema_hash": run.schema.hash} | {f"dienjax.{n}": json.dumps(v) for n, v in values.items()}
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dienjax.errors import nearest
 
@@ -81,6 +81,9 @@ class Schema:
             for name, count in Counter(names).items():
                 if count > 1:
                     raise ValueError(f"Schema: {what} {name!r} stands {count} times; give each its own name")
+        for field in (*self.sparse, *self.dense):
+            if field.of not in get_args(Side):
+                raise ValueError(f"Schema: field {field.name!r} is of {field.of!r}; expected one of {get_args(Side)}")
         read = {f.table for f in self.id_fields}
         known = {t.name for t in self.tables}
         for name in sorted(read - known):

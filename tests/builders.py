@@ -82,7 +82,7 @@ def one_candidate(batch: Batch, k: int) -> Batch:
 
 
 def randomised(tree: Any, seed: int = 0) -> Any:
-    """Arrays like the given ones but random, so that no bias or slope is 0 and no variance 1; variances stay positive."""
+    """Arrays like the given ones but random, so that no bias or slope is 0; variances are positive."""
     rng = np.random.default_rng(seed)
 
     def draw(path: Any, leaf: Any) -> np.ndarray:

@@ -4,10 +4,11 @@ Broadcasting between ranks raises in the whole suite: an axis added by accident 
 """
 
 import builders
-from dienjax import Config, DataConfig, FitConfig, ModelConfig, fit_store, prepare
-from dienjax.data.drift import DriftWorld
 import jax
 import pytest
+
+from dienjax import Config, DataConfig, FitConfig, ModelConfig, fit_store, prepare
+from dienjax.data.drift import DriftWorld
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -32,7 +33,7 @@ def schema():
 
 @pytest.fixture
 def batch():
-    """Six numpy rows, T = 4, K = 3: histories of 0 to 4 behaviours, padded candidates, a last row that only fills up."""
+    """Six numpy rows, T = 4, K = 3: histories of 0 to 4 behaviours, padded candidates, a last row that only fills."""
     return builders.make_batch()
 
 

@@ -11,7 +11,7 @@ from reference import recurrences as oracle
 from dienjax import recurrent
 from dienjax.recurrent import Recurrence
 
-B, T, K, I, H = 5, 4, 3, 3, 2
+B, T, K, E, H = 5, 4, 3, 3, 2
 KINDS = {
     "GRU": ("GRU", "paper"),
     "AIGRU": ("AIGRU", "paper"),
@@ -22,7 +22,7 @@ KINDS = {
 ATTENTIONAL = [name for name in KINDS if name != "GRU"]
 
 rng = np.random.default_rng(0)
-INPUT_BTI = rng.normal(size=(B, T, I)).astype(np.float32)
+INPUT_BTE = rng.normal(size=(B, T, E)).astype(np.float32)
 MASK_BT = np.arange(T) < np.array([0, 1, 4, 2, 3])[:, None]
 SCORE_BKT = rng.uniform(-0.2, 1.2, (B, K, T)).astype(np.float32)
 ONES_BKT = np.ones((B, K, T), np.float32)
@@ -30,7 +30,7 @@ ONES_BKT = np.ones((B, K, T), np.float32)
 
 def build(name, score_BKT=None):
     module = Recurrence(H, *KINDS[name])
-    return module, builders.random_variables(module, INPUT_BTI, MASK_BT, score_BKT)
+    return module, builders.random_variables(module, INPUT_BTE, MASK_BT, score_BKT)
 
 
 def last_real(state_BTH):
@@ -46,9 +46,9 @@ def per_candidate(state_BH):
 
 def test_gru_states_of_every_step():
     module, variables = build("GRU")
-    state_BTH = builders.apply(module, variables, INPUT_BTI, MASK_BT)
+    state_BTH = builders.apply(module, variables, INPUT_BTE, MASK_BT)
     for b in range(B):
-        expected = oracle.states(variables["params"], *KINDS["GRU"], INPUT_BTI[b], MASK_BT[b])
+        expected = oracle.states(variables["params"], *KINDS["GRU"], INPUT_BTE[b], MASK_BT[b])
         np.testing.assert_allclose(state_BTH[b], expected * MASK_BT[b][:, None], atol=1e-6)
     assert (np.asarray(state_BTH)[~MASK_BT] == 0).all()
 
@@ -56,11 +56,11 @@ def test_gru_states_of_every_step():
 @pytest.mark.parametrize("name", ATTENTIONAL)
 def test_last_state_for_every_candidate(name):
     module, variables = build(name, SCORE_BKT)
-    state_BKH = builders.apply(module, variables, INPUT_BTI, MASK_BT, SCORE_BKT)
+    state_BKH = builders.apply(module, variables, INPUT_BTE, MASK_BT, SCORE_BKT)
     assert state_BKH.shape == (B, K, H)
     for b in range(B):
         for k in range(K):
-            states = oracle.states(variables["params"], *KINDS[name], INPUT_BTI[b], MASK_BT[b], SCORE_BKT[b, k])
+            states = oracle.states(variables["params"], *KINDS[name], INPUT_BTE[b], MASK_BT[b], SCORE_BKT[b, k])
             np.testing.assert_allclose(state_BKH[b, k], states[-1], atol=1e-6)
     assert (np.asarray(state_BKH[0]) == 0).all()
 
@@ -70,10 +70,10 @@ def test_a_padded_step_is_as_good_as_absent_wherever_it_stands(name):
     score = None if name == "GRU" else SCORE_BKT
     module, variables = build(name, score)
     holes = np.array([True, False, True, False])
-    garbage_BTI = np.where(holes[:, None], INPUT_BTI, np.float32(1e4))
+    garbage_BTE = np.where(holes[:, None], INPUT_BTE, np.float32(1e4))
     packed_score = None if score is None else score[..., holes]
-    packed = builders.apply(module, variables, INPUT_BTI[:, holes], np.ones((B, 2), bool), packed_score)
-    holed = builders.apply(module, variables, garbage_BTI, np.broadcast_to(holes, (B, T)), score)
+    packed = builders.apply(module, variables, INPUT_BTE[:, holes], np.ones((B, 2), bool), packed_score)
+    holed = builders.apply(module, variables, garbage_BTE, np.broadcast_to(holes, (B, T)), score)
     np.testing.assert_allclose(holed[:, holes] if score is None else holed, packed, atol=1e-6)
 
 
@@ -82,10 +82,10 @@ def test_padding_gets_no_gradient_and_empty_histories_give_none(name):
     score = None if name == "GRU" else SCORE_BKT
     module, variables = build(name, score)
 
-    def loss(variables, input_BTI, score):
-        return jnp.sum(jnp.sin(1 + module.apply(variables, input_BTI, MASK_BT, score)))
+    def loss(variables, input_BTE, score):
+        return jnp.sum(jnp.sin(1 + module.apply(variables, input_BTE, MASK_BT, score)))
 
-    grads, input_grad, score_grad = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(variables, INPUT_BTI, score)
+    grads, input_grad, score_grad = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(variables, INPUT_BTE, score)
     assert (np.asarray(input_grad)[~MASK_BT] == 0).all()
     assert (np.asarray(input_grad)[MASK_BT] != 0).all()
     assert score is None or (np.asarray(score_grad)[~per_candidate(MASK_BT)] == 0).all()
@@ -94,41 +94,41 @@ def test_padding_gets_no_gradient_and_empty_histories_give_none(name):
 
 def test_augru_with_full_attention_is_a_gru():
     gru, variables = build("GRU")
-    expected = per_candidate(last_real(builders.apply(gru, variables, INPUT_BTI, MASK_BT)))
+    expected = per_candidate(last_real(builders.apply(gru, variables, INPUT_BTE, MASK_BT)))
     augru, _ = build("AUGRU", ONES_BKT)
-    np.testing.assert_allclose(builders.apply(augru, variables, INPUT_BTI, MASK_BT, ONES_BKT), expected, atol=1e-6)
+    np.testing.assert_allclose(builders.apply(augru, variables, INPUT_BTE, MASK_BT, ONES_BKT), expected, atol=1e-6)
 
 
 def test_augru_without_attention_keeps_the_initial_state():
     augru, variables = build("AUGRU", ONES_BKT)
-    assert (np.asarray(builders.apply(augru, variables, INPUT_BTI, MASK_BT, 0 * ONES_BKT)) == 0).all()
+    assert (np.asarray(builders.apply(augru, variables, INPUT_BTE, MASK_BT, 0 * ONES_BKT)) == 0).all()
 
 
 def test_author_augru_without_attention_is_a_gru():
     gru, variables = build("GRU")
-    expected = per_candidate(last_real(builders.apply(gru, variables, INPUT_BTI, MASK_BT)))
+    expected = per_candidate(last_real(builders.apply(gru, variables, INPUT_BTE, MASK_BT)))
     author, _ = build("AUGRU author", ONES_BKT)
-    np.testing.assert_allclose(builders.apply(author, variables, INPUT_BTI, MASK_BT, 0 * ONES_BKT), expected, atol=1e-6)
+    np.testing.assert_allclose(builders.apply(author, variables, INPUT_BTE, MASK_BT, 0 * ONES_BKT), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["AGRU", "AUGRU author"])
 def test_full_attention_replaces_the_state_by_the_candidate(name):
     """With scores 1 the state after a step is h̃ of the state before it."""
     module, variables = build(name, ONES_BKT)
-    state_BKH = builders.apply(module, variables, INPUT_BTI, MASK_BT, ONES_BKT)
+    state_BKH = builders.apply(module, variables, INPUT_BTE, MASK_BT, ONES_BKT)
     gates = oracle.Gates(variables["params"], KINDS[name][0])
     for b in range(B):
         h = np.zeros(H)
         for t in range(MASK_BT[b].sum()):
-            h = gates.candidate(INPUT_BTI[b, t].astype(np.float64), h)
+            h = gates.candidate(INPUT_BTE[b, t].astype(np.float64), h)
         np.testing.assert_allclose(state_BKH[b], np.broadcast_to(h, (K, H)), atol=1e-6)
 
 
 def test_aigru_without_attention_sees_only_its_biases():
     aigru, variables = build("AIGRU", ONES_BKT)
     gru, _ = build("GRU")
-    expected = per_candidate(last_real(builders.apply(gru, variables, 0 * INPUT_BTI, MASK_BT)))
-    np.testing.assert_allclose(builders.apply(aigru, variables, INPUT_BTI, MASK_BT, 0 * ONES_BKT), expected, atol=1e-6)
+    expected = per_candidate(last_real(builders.apply(gru, variables, 0 * INPUT_BTE, MASK_BT)))
+    np.testing.assert_allclose(builders.apply(aigru, variables, INPUT_BTE, MASK_BT, 0 * ONES_BKT), expected, atol=1e-6)
 
 
 STATE, UPDATE, CANDIDATE, SCORE = 2.0, 0.25, -2.0, 0.5
@@ -160,11 +160,11 @@ def test_gru_equals_linens_cell_with_the_update_gate_negated():
         "hz": {"kernel": -U_u},
         "hn": {"kernel": U_n, "bias": params["cell"]["candidate_bias"]},
     }
-    state_BTH = builders.apply(module, variables, INPUT_BTI, np.ones((B, T), bool))
+    state_BTH = builders.apply(module, variables, INPUT_BTE, np.ones((B, T), bool))
     h, cell = jnp.zeros((B, H)), nn.GRUCell(H)
     with jax.numpy_rank_promotion("allow"):  # Linen adds its biases by broadcasting
         for t in range(T):
-            h, _ = builders.apply(cell, {"params": linen}, h, INPUT_BTI[:, t])
+            h, _ = builders.apply(cell, {"params": linen}, h, INPUT_BTE[:, t])
             np.testing.assert_allclose(state_BTH[:, t], h, atol=1e-6)
 
 
@@ -172,12 +172,17 @@ def test_gru_equals_linens_cell_with_the_update_gate_negated():
 def test_parameters(name, gates):
     module = Recurrence(4, *KINDS[name])
     score = None if name == "GRU" else SCORE_BKT
-    params = jax.jit(module.init)(jax.random.key(0), INPUT_BTI, MASK_BT, score)["params"]
-    assert jax.tree.map(np.shape, params) == {
-        "input": {"kernel": (I, gates * 4)},
+    params = jax.eval_shape(module.init, jax.random.key(0), INPUT_BTE, MASK_BT, score)["params"]
+    assert jax.tree.map(lambda a: a.shape, params) == {
+        "input": {"kernel": (E, gates * 4)},
         "cell": {"kernel": (4, gates * 4), "bias": (gates * 4,), "candidate_bias": (4,)},
     }
-    assert not params["cell"]["bias"].any()
-    assert not params["cell"]["candidate_bias"].any()
-    for recurrent_HH in np.split(params["cell"]["kernel"], gates, axis=1):
+
+
+def test_recurrent_kernels_start_orthogonal_gate_by_gate_and_biases_at_0():
+    cell = jax.jit(Recurrence(4).init)(jax.random.key(0), INPUT_BTE, MASK_BT)["params"]["cell"]
+    assert not cell["bias"].any() and not cell["candidate_bias"].any()
+    gates = np.split(cell["kernel"], 3, axis=1)
+    for recurrent_HH in gates:
         np.testing.assert_allclose(recurrent_HH @ recurrent_HH.T, np.eye(4), atol=1e-5)
+    assert not np.allclose(gates[0], gates[1])

@@ -1,0 +1,66 @@
+import inspect
+import json
+
+import pandas as pd
+import pytest
+
+from dienjax.cli import COMMANDS, main
+
+
+def fails(capsys, *argv):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(a) for a in argv])
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_complete(capsys, command):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert COMMANDS[command].__doc__.split(".")[0].split(":")[0][:40] in capsys.readouterr().out
+    for name in inspect.signature(COMMANDS[command]).parameters:
+        assert f"      {name}: " in COMMANDS[command].__doc__
+
+
+def test_evaluate_prints_one_json_object(capsys, run):
+    main(["evaluate", str(run.path), "--split", "test", "--json"])
+    metrics = json.loads(capsys.readouterr().out)
+    assert {"auc", "gauc", "logloss", "calibration"} <= metrics.keys() and metrics["split"] == "test"
+
+
+def test_evaluate_for_a_person(capsys, run, drift_store):
+    main(["evaluate", str(run.path), "--store", str(drift_store.path), "--split", "valid"])
+    assert "auc          0." in capsys.readouterr().out
+
+
+def test_train_then_resume(capsys, config, drift_store, tmp_path):
+    config.save(tmp_path / "c.toml")
+    argv = ["train", str(tmp_path / "c.toml"), "--store", str(drift_store.path), "--run", str(tmp_path / "run"), "--quiet"]
+    main([*argv, "--set", "fit.epochs=1", "--set", "loss.alpha=0.5"])
+    assert "dienjax evaluate" in capsys.readouterr().out
+    assert "alpha = 0.5" in (tmp_path / "run/config.toml").read_text()
+    assert "already exists" in fails(capsys, *argv)
+    assert "fit.epochs: 1 -> 2" in fails(capsys, *argv, "--resume", "--set", "loss.alpha=0.5")
+
+
+def test_predict(run, tmp_path, capsys):
+    frame = pd.DataFrame({"hist_item": [[3, 4]], "hist_category": [[0, 0]], "item": [3], "category": [0]})
+    frame.to_parquet(tmp_path / "in.parquet")
+    main(["predict", str(run.path), "--input", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "out.parquet")])
+    assert "1 rows" in capsys.readouterr().out
+    assert 0 < pd.read_parquet(tmp_path / "out.parquet")["probability"][0] < 1
+
+
+def test_mistakes_get_one_message_and_exit_code_2(capsys, run, config, drift_store, tmp_path):
+    config.save(tmp_path / "c.toml")
+    new = ["--store", drift_store.path, "--run", tmp_path / "run", "--quiet"]
+    assert "did you mean 'alpha'" in fails(capsys, "train", tmp_path / "c.toml", *new, "--set", "loss.alhpa=1")
+    assert "dienjax train: " in fails(capsys, "train", tmp_path / "none.toml", *new)
+    assert "did you mean 'train_all'" in fails(
+        capsys, "train", tmp_path / "c.toml", *new, "--set", "data.train=train_al"
+    )
+    assert "not a run folder" in fails(capsys, "evaluate", tmp_path)
+    assert "no split 'tes'" in fails(capsys, "evaluate", run.path, "--split", "tes")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,108 @@
+"""The schema: its JSON, its fingerprint, what it says differs, and everything that it refuses."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from builders import SCHEMA
+
+from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+
+ITEM = Table("item", 10)
+FIELDS = {"tables": (ITEM,), "behaviours": (Behaviour("item"),)}
+
+
+def test_json_round_trip():
+    schema = replace(SCHEMA, tables=(replace(SCHEMA.tables[0], digest="abc"), *SCHEMA.tables[1:]))
+    text = json.dumps(schema.to_json())
+    assert Schema.from_json(json.loads(text)) == schema
+    assert Schema.from_json(json.loads(text)).hash == schema.hash
+
+
+def test_what_it_answers():
+    assert SCHEMA.item == "item"
+    assert SCHEMA.field_names == ["item", "category", "city", "slot", "age", "price"]
+    assert SCHEMA.sizes() == {"item": 12, "category": 9, "city": 8, "slot": 8}
+    assert SCHEMA.table("slot") == Table("slot", 8, 2)
+
+
+def test_a_field_reads_the_table_of_its_name_or_another():
+    schema = Schema((ITEM,), (Behaviour("item"),), (Sparse("last_item", "item"),))
+    assert [f.table for f in (*schema.behaviours, *schema.sparse)] == ["item", "item"]
+    assert schema.sizes()["last_item"] == 10
+
+
+def test_with_dims():
+    assert [t.dim for t in SCHEMA.with_dims(7).tables] == [7, 7, 7, 7]
+    assert [t.dim for t in SCHEMA.with_dims({"city": 1}).tables] == [3, 2, 1, 2]
+    with pytest.raises(ValueError, match=r"no table 'citty'; did you mean 'city'\?"):
+        SCHEMA.with_dims({"citty": 1})
+    with pytest.raises(ValueError, match="dim 0"):
+        SCHEMA.with_dims(0)
+
+
+def with_table(**changes):
+    return replace(SCHEMA, tables=(replace(SCHEMA.tables[0], **changes), *SCHEMA.tables[1:]))
+
+
+# what changed, and the difference it makes
+DIFFERENCES = {
+    "dims": (SCHEMA.with_dims(64), ""),
+    "table order": (replace(SCHEMA, tables=SCHEMA.tables[::-1]), ""),
+    "size": (
+        with_table(size=13),
+        "- table item: 12 rows, vocabulary not given\n+ table item: 13 rows, vocabulary not given",
+    ),
+    "vocabulary": (
+        with_table(digest="abc"),
+        "- table item: 12 rows, vocabulary not given\n+ table item: 12 rows, vocabulary abc",
+    ),
+    "fewer fields": (replace(SCHEMA, dense=SCHEMA.dense[:1]), "- dense price: of candidate"),
+    "more fields": (replace(SCHEMA, dense=(*SCHEMA.dense, Dense("hour"))), "+ dense hour: of user"),
+    "side": (
+        replace(SCHEMA, dense=(Dense("age"), Dense("price"))),
+        "- dense price: of candidate\n+ dense price: of user",
+    ),
+    "behaviour order": (
+        replace(SCHEMA, behaviours=SCHEMA.behaviours[::-1]),
+        "+ behaviour 0 category: reads category\n- behaviour 0 item: reads item\n"
+        "- behaviour 1 category: reads category\n+ behaviour 1 item: reads item",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_difference_and_hash(name):
+    other, expected = DIFFERENCES[name]
+    assert SCHEMA.difference(other) == expected
+    assert (SCHEMA.hash == other.hash) == (expected == "")
+
+
+def test_the_hash_is_stable():
+    """Frozen: stores and checkpoints on disk carry it."""
+    assert SCHEMA.hash == "bebe46d0f6bd4ea2"
+
+
+# what is wrong, and what the error says
+REFUSED = {
+    "no behaviours": ({"behaviours": ()}, "behaviours is empty; expected at least the item"),
+    "table twice": ({"tables": (ITEM, ITEM)}, "table 'item' stands 2 times; give each its own name"),
+    "field twice": ({"dense": (Dense("item"),)}, "field 'item' stands 2 times; give each its own name"),
+    "misspelt side": ({"dense": (Dense("age", "usr"),)}, r"field 'age' is of 'usr'; expected one of \('user', 'cand"),
+    "misspelt table": ({"sparse": (Sparse("x", "itm"),)}, r"table 'itm', which is not declared; did you mean 'item'\?"),
+    "unknown table": ({"sparse": (Sparse("x", "zzz"),)}, "table 'zzz', which is not declared; known names: item"),
+    "unread table": ({"tables": (ITEM, Table("city", 5))}, "no field reads table 'city'; remove it or name it"),
+    "no room": ({"tables": (Table("item", 1),)}, "size 1 and dim 18; expected size >= 2"),
+    "no width": ({"tables": (Table("item", 5, 0),)}, "size 5 and dim 0; expected size >= 2 .* and dim >= 1"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refuses(name):
+    changes, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        Schema(**FIELDS | changes)
+
+
+def test_the_smallest_table_is_padding_and_unknown():
+    assert Schema((Table("item", 2, 1),), (Behaviour("item"),)).sizes() == {"item": 2}
