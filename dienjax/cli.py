@@ -141,7 +141,7 @@ def _keep_compilations() -> None:
     """Lets a second run start at once: XLA's programs are kept in the user's cache folder."""
     import jax
 
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values["jax_compilation_cache_dir"]:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "dienjax" / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

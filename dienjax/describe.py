@@ -29,7 +29,7 @@ Shape = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Shapes:
-    """Shapes by name: of the parameters and running statistics (by path), and of the main arrays with B, T, K as letters."""
+    """Shapes of parameters and running statistics by path, and of the main arrays, with B, T and K as letters."""
 
     params: dict[str, Shape]
     statistics: dict[str, Shape]
@@ -133,8 +133,8 @@ def _aligned(rows: Sequence[tuple[str, ...]], sides: str) -> str:
 def describe_file(target: str | Path, store: str | Path | None = None, svg: str | Path | None = None) -> str:
     """The table of a run folder's model or of a TOML config's; the diagram is written to `svg`.
 
-    A config's schema is the store's, or `EXAMPLE`. `svg` is by default model.svg in the run folder, or the config's name
-    with .svg in the current folder.
+    A config's schema is the store's, or `EXAMPLE`. `svg` is by default model.svg in the run folder, or the config's
+    name with .svg in the current folder.
     """
     target, given = Path(target), None if store is None else Store.open(store).schema
     if target.is_dir():

@@ -13,10 +13,12 @@ import jax
 import numpy as np
 
 from dienjax import checkpoint
+from dienjax.batch import Batch
 from dienjax.config import Config
 from dienjax.data.loader import Dataset, Loader, Planned
 from dienjax.data.store import Store
 from dienjax.evaluate import eval_loader, score, store_split
+from dienjax.losses import Task
 from dienjax.metrics import auc_from_histogram
 from dienjax.record import Record
 from dienjax.report import plot_curves
@@ -141,6 +143,7 @@ class _Loop:
     def _epoch(self, arrived: list[int]) -> None:
         fit, epoch, steps = self.config.fit, self.position.epoch, self.loader.steps()
         for planned, batch in self.loader.epoch(epoch, self.position.step):
+            _check_labels(batch, self.config.loss.task)
             self.state, metrics = self.train_step(self.state, batch, self.key)
             self.position = replace(self.position, step=self.position.step + 1)
             step = epoch * steps + self.position.step
@@ -186,7 +189,7 @@ class _Loop:
         samples = ", ".join(map(str, planned.index[:5]))
         return (
             f"the loss is not finite at step {step} (epoch {(step - 1) // steps}, batch {(step - 1) % steps} of "
-            f"{steps}, history length {planned.T}, samples {samples}, ...): {losses}. The last checkpoint is from before. "
+            f"{steps}, history length {planned.T}, samples {samples}, ...): {losses}. The last checkpoint is older. "
             f"Try a smaller optimizer.learning_rate (now {self.config.optimizer.learning_rate}), "
             "optimizer.clip_norm=1, and check dense features for values far from 0"
         )
@@ -218,6 +221,19 @@ class _Loop:
 
     def _plot(self) -> None:
         plot_curves(self.record.lines, self.run.path / "curves.png", f"{self.config.model.name} · {self.run.path.name}")
+
+
+def _check_labels(batch: Batch, task: Task) -> None:
+    """Raises ValueError for a label that a logistic loss cannot take."""
+    labels = {"label": batch.label_BK} if task == "binary" else {}
+    if batch.hist_label_BT is not None:
+        labels["hist_label"] = batch.hist_label_BT
+    for name, label in labels.items():
+        if (bad := (label < 0) | (label > 1)).any():
+            raise ValueError(
+                f"fit: {name} holds {label[bad][0]}; expected 0 to 1 (1: clicked): "
+                'convert it, or set loss.task="regression" for a numeric label'
+            )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ class OptimizerConfig:
       schedule: "constant"; "cosine" to 0 at the last step; "exponential", × decay per epoch; or "staircase", × decay
         after each epoch (the DIEN authors' code: 0.5).
       decay: factor per epoch of the exponential and staircase schedules.
-      warmup_steps: linear warm-up from 0.
+      warmup_steps: linear warm-up from 0; the schedule, and its decay per epoch, starts after it.
       weight_decay: decoupled for adamw; for the others added to the gradient, as torch does.
       momentum: of sgd; 0 is none.
       clip_norm: largest global norm of the gradient; 0 does not clip.

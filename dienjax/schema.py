@@ -81,9 +81,9 @@ class Schema:
             for name, count in Counter(names).items():
                 if count > 1:
                     raise ValueError(f"Schema: {what} {name!r} stands {count} times; give each its own name")
-        for field in (*self.sparse, *self.dense):
-            if field.of not in get_args(Side):
-                raise ValueError(f"Schema: field {field.name!r} is of {field.of!r}; expected one of {get_args(Side)}")
+        for name, of in [(f.name, f.of) for f in self.sparse] + [(f.name, f.of) for f in self.dense]:
+            if of not in get_args(Side):
+                raise ValueError(f"Schema: field {name!r} is of {of!r}; expected one of {get_args(Side)}")
         read = {f.table for f in self.id_fields}
         known = {t.name for t in self.tables}
         for name in sorted(read - known):
@@ -133,8 +133,12 @@ class Schema:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Schema":
+        """The schema that `to_json` wrote. Raises ValueError for anything else."""
         kinds = {"tables": Table, "behaviours": Behaviour, "sparse": Sparse, "dense": Dense}
-        return cls(**{name: tuple(kind(**entry) for entry in data[name]) for name, kind in kinds.items()})
+        try:
+            return cls(**{name: tuple(kind(**entry) for entry in data[name]) for name, kind in kinds.items()})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"Schema.from_json: not a schema ({error}); expected what Schema.to_json gives") from error
 
     def _meaning(self) -> dict[str, str]:
         """One line per table and field. Dims are left out: they do not change what an id means."""

@@ -37,7 +37,8 @@ def test_evaluate_for_a_person(capsys, run, drift_store):
 
 def test_train_then_resume(capsys, config, drift_store, tmp_path):
     config.save(tmp_path / "c.toml")
-    argv = ["train", str(tmp_path / "c.toml"), "--store", str(drift_store.path), "--run", str(tmp_path / "run"), "--quiet"]
+    folders = ["--store", str(drift_store.path), "--run", str(tmp_path / "run")]
+    argv = ["train", str(tmp_path / "c.toml"), *folders, "--quiet"]
     main([*argv, "--set", "fit.epochs=1", "--set", "loss.alpha=0.5"])
     assert "dienjax evaluate" in capsys.readouterr().out
     assert "alpha = 0.5" in (tmp_path / "run/config.toml").read_text()

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,8 @@ from dienjax.schema import Behaviour, Schema, Table
 
 
 def test_defaults_survive_the_disk(tmp_path):
-    config = Config.from_dict({"model": {"kind": "AGRU", "dim": {"item": 4}, "tower": [8]}, "data": {"lengths": [2, 4]}})
+    model = {"kind": "AGRU", "dim": {"item": 4}, "tower": [8]}
+    config = Config.from_dict({"model": model, "data": {"lengths": [2, 4]}})
     config.save(tmp_path / "config.toml")
     again = Config.load(tmp_path / "config.toml")
     assert again.to_dict() == config.to_dict()
@@ -41,9 +43,8 @@ def test_build_gives_the_module_with_the_config_fields():
     ],
 )
 def test_bad_values_say_where_and_what_was_expected(data, message):
-    with pytest.raises(ValueError, match="(?s).*") as caught:
+    with pytest.raises(ValueError, match=re.escape(message)):
         Config.from_dict(data)
-    assert message in str(caught.value)
 
 
 def test_overrides_are_typed(tmp_path):

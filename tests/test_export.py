@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +29,11 @@ MODELS = {
 }
 
 
+PLAIN = Schema(SCHEMA.tables[:1], SCHEMA.behaviours[:1])
+"""No feature of the user or the candidates: arrays of width 0, which ONNX cannot reshape."""
+SCHEMAS = {"din_softmax": PLAIN, "aigru": PLAIN}
+
+
 def make_run(path, model, schema=SCHEMA, task="binary"):
     """A run folder with a checkpoint of random variables (no bias 0, no variance 1), without training."""
     config = Config.from_dict({"model": {**SMALL, **model}, "loss": {"task": task}, "data": {"max_len": 5}})
@@ -48,10 +52,12 @@ def exported(tmp_path_factory):
     pytest.importorskip("onnxruntime")
     folder = tmp_path_factory.mktemp("export")
     for name, model in MODELS.items():
-        make_run(folder / f"run_{name}", model, task="regression" if name == "agru" else "binary")
+        task = "regression" if name == "agru" else "binary"
+        make_run(folder / f"run_{name}", model, SCHEMAS.get(name, SCHEMA), task)
         (folder / name).mkdir()
     script = (
         "import sys; from pathlib import Path; from dienjax.export import convert; from dienjax.run import Run\n"
+        "assert not {'onnx', 'onnxruntime', 'jax2onnx'} & set(sys.modules), 'imported at the top'\n"
         "for name in sys.argv[2:]: convert(Run.open(f'{sys.argv[1]}/run_{name}'), Path(sys.argv[1], name))"
     )
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
@@ -81,7 +87,11 @@ def serving_arrays(batch):
 @pytest.mark.parametrize("name", MODELS)
 def test_onnxruntime_agrees_with_the_model_itself(exported, name):
     run = Run.open(exported / f"run_{name}")
-    batch = make_batch((0, 1, 6, 3), T=6, K=4)
+    batch = make_batch((0, 1, 6, 3), T=6, K=4, negatives=False)
+    if run.schema.sparse == ():
+        batch = batch.replace(
+            user={}, history={"item": batch.history["item"]}, candidate={"item": batch.candidate["item"]}
+        )
     session, got_BK = run_onnx(exported / name, serving_arrays(batch))
     logit_BK = jax.jit(run.model.apply)(run.variables(), batch).logit_BK
     regression = run.config.loss.task == "regression"
@@ -224,6 +234,7 @@ def test_parity_refuses_a_difference():
 def test_large_tables_go_beside_the_file(tmp_path):
     onnx_ir = pytest.importorskip("onnx_ir")
     onnx = pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
     table = onnx.numpy_helper.from_array(np.ones((300_000,), np.float32), "table")
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [300_000])
     node = onnx.helper.make_node("Add", ["x", "table"], ["y"])
@@ -234,7 +245,9 @@ def test_large_tables_go_beside_the_file(tmp_path):
         folder.mkdir()
         export._save(onnx_ir.from_proto(model), folder / "one.onnx", largest)
         assert sorted(p.name for p in folder.iterdir()) == names
-        onnx.checker.check_model(str(folder / "one.onnx"))
+        moved = folder.rename(tmp_path / f"moved_{largest}")
+        session = onnxruntime.InferenceSession(str(moved / "one.onnx"), providers=["CPUExecutionProvider"])
+        assert session.run(None, {"x": np.full(300_000, 2, np.float32)})[0].tolist() == [3.0] * 300_000
 
 
 @pytest.mark.parametrize(
@@ -251,9 +264,3 @@ def test_the_ranker_names_what_it_misses():
     serve = export.ranker(Config.from_dict({"model": MODELS["din"]}).model.build(SCHEMA), SCHEMA)
     with pytest.raises(ValueError, match=r"expected .*'hist_item'"):
         serve({}, {"item": np.ones((1, 1), np.int32)})
-
-
-def test_no_optional_package_is_imported_at_the_top():
-    code = "import sys, dienjax.export; print([m for m in ('onnx', 'onnxruntime', 'jax2onnx') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
-    assert done.stdout.strip() == "[]", done.stderr

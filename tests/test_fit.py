@@ -133,8 +133,8 @@ def test_a_killed_run_ends_with_the_same_bits(run, config, drift_store, tmp_path
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(run, config, drift_store, tmp_path):
     train, valid = splits(config, drift_store)
+    stopping = StopAfter(train, STEPS + 2, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(Interrupted):
-        stopping = StopAfter(train, STEPS + 2, lambda: signal.raise_signal(signal.SIGINT))
         fit(config, stopping, valid, tmp_path / "run", store=drift_store, progress=False)
     newest = tmp_path / "run" / "checkpoints" / "last" / str(STEPS + 2)
     data = max(newest.rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
@@ -165,7 +165,7 @@ def test_validation_cadence_in_steps(config, drift_store, tmp_path):
 
 def test_a_loss_that_is_not_finite_names_the_batch(config, drift_store, tmp_path):
     wild = replace(config, optimizer=replace(config.optimizer, name="sgd", learning_rate=1e30))
-    with pytest.raises(FloatingPointError, match=r"step \d+ \(epoch 0, batch \d+ of 10, history length \d+, samples \d+"):
+    with pytest.raises(FloatingPointError, match=r"step \d+ \(epoch 0, batch \d+ of 10, history length \d, samples \d"):
         fit_store(wild, drift_store, tmp_path / "run", progress=False)
     for step in steps(tmp_path / "run", "last"):
         assert np.isfinite(json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])["loss"]), step
@@ -216,3 +216,9 @@ def test_tensorboard_files_on_request(config, drift_store, tmp_path):
     asked = replace(config, fit=replace(config.fit, epochs=1, tensorboard=True))
     finished = fit_store(asked, drift_store, tmp_path / "run", progress=False)
     assert list((finished.path / "tensorboard").iterdir())
+
+
+def test_a_label_beyond_0_and_1_is_refused_in_a_binary_task(config, drift_store, tmp_path):
+    data = arrays(drift_store.schema, [3] * 64, label=np.full((64, 2), 2.5))
+    with pytest.raises(ValueError, match=r"label holds 2.5; expected 0 to 1 .* loss.task=\"regression\""):
+        fit(config, data, None, tmp_path / "run", progress=False)

@@ -16,7 +16,7 @@ def test_opens_what_was_written(run, drift_store):
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is not a run folder: it has no config.toml"):
+    with pytest.raises(FileNotFoundError, match="is not a run folder: it has no config"):
         Run.open(tmp_path)
 
 

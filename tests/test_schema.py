@@ -106,3 +106,9 @@ def test_refuses(name):
 
 def test_the_smallest_table_is_padding_and_unknown():
     assert Schema((Table("item", 2, 1),), (Behaviour("item"),)).sizes() == {"item": 2}
+
+
+@pytest.mark.parametrize("data", [{}, {"tables": [{"name": "item", "rows": 3}]}])
+def test_json_of_something_else(data):
+    with pytest.raises(ValueError, match="not a schema"):
+        Schema.from_json(data)

@@ -47,14 +47,20 @@ class DIEN(nn.Module):
     softmax: bool = True
     auxiliary: Literal["mlp", "inner"] = "mlp"
     auxiliary_hidden: tuple[int, ...] = (100, 50)
-    auxiliary_activation: Activation = "sigmoid"
+    auxiliary_activation: Literal["relu", "sigmoid", "tanh", "prelu"] = "sigmoid"
     tower: tuple[int, ...] = (200, 80)
     tower_activation: Activation = "dice"
     batch_norm: bool = False
     dropout: float = 0.0
 
     def setup(self) -> None:
-        width = self.state or sum(self.schema.table(b.table).dim for b in self.schema.behaviours)
+        behaviour_width = sum(self.schema.table(b.table).dim for b in self.schema.behaviours)
+        width = self.state or behaviour_width
+        if self.auxiliary == "inner" and width != behaviour_width:
+            raise ValueError(
+                f"DIEN: state is {width}, a behaviour is {behaviour_width} wide; expected equal widths for the inner "
+                'product of auxiliary="inner": set state=0, or auxiliary="mlp"'
+            )
         self.embedder = FeatureEmbedder(self.schema)
         self.extractor = Recurrence(width)
         self.scorer = AuxiliaryScorer(self.auxiliary, self.auxiliary_hidden, self.auxiliary_activation)

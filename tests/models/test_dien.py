@@ -78,3 +78,9 @@ def test_state_width_defaults_to_that_of_a_behaviour():
 def test_defaults_are_the_papers():
     dien = DIEN(builders.SCHEMA)
     assert (dien.kind, dien.gate, dien.softmax, dien.tower) == ("AUGRU", "paper", True, (200, 80))
+
+
+def test_the_inner_product_needs_states_as_wide_as_behaviours():
+    model = DIEN(builders.SCHEMA, state=3, auxiliary="inner")
+    with pytest.raises(ValueError, match="state is 3, a behaviour is 5 wide"):
+        model.init(jax.random.key(0), BATCH)
