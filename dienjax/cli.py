@@ -127,7 +127,7 @@ def export(run: Positional[Path], output: Path, force: bool = False) -> None:
     from dienjax.export import export_onnx
     from dienjax.run import Run
 
-    print(export_onnx(Run.open(run), output, force=force))
+    print(f"{export_onnx(Run.open(run), output, force=force)}\n{(output / 'parity.txt').read_text()}")
 
 
 COMMANDS = {f.__name__: f for f in (demo, train, evaluate, predict, describe, export)}

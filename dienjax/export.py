@@ -191,18 +191,9 @@ def _onnx_model(serve: Serve, variables: Any, schema: Schema, output: str) -> An
 
 
 def _tidy(model: Any) -> None:
-    """Takes out what onnxruntime stumbles over: arrays of no width (no user features), and what nothing uses.
-
-    A Reshape to a width of 0 means "as before" in ONNX, and every unused initializer of a Loop body is a warning.
-    """
+    """Takes out what nothing uses: onnxruntime warns of every unused initializer of a Loop body."""
     from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-    for node in model.graph:
-        if node.op_type == "Concat":
-            parts = [value for value in node.inputs if value.shape is None or 0 not in value.shape]
-            for i, value in enumerate(parts):
-                node.replace_input_with(i, value)
-            node.resize_inputs(len(parts))
     RemoveUnusedNodesPass()(model)
     for graph in model.graphs():  # the pass keeps initializers of bodies
         for name, value in list(graph.initializers.items()):

@@ -3,10 +3,10 @@
 Broadcasting between ranks raises in the whole suite: an axis added by accident is a bug that shapes alone do not show.
 """
 
-import builders
 import jax
 import pytest
 
+import builders
 from dienjax import Config, DataConfig, FitConfig, ModelConfig, fit_store, prepare
 from dienjax.data.drift import DriftWorld
 

@@ -1,11 +1,11 @@
 """The batch: what `check` refuses, where it says the fault is, and the batch's abstract shapes."""
 
-import builders
 import jax
 import numpy as np
 import pytest
-from builders import SCHEMA, make_batch
 
+import builders
+from builders import SCHEMA, make_batch
 from dienjax.batch import Batch
 
 

@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 
 import jax
 import pytest
-from builders import SCHEMA
 
+from builders import SCHEMA
 from dienjax import describe, svg
 from dienjax.batch import Batch
 from dienjax.config import Config

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from builders import SCHEMA, make_batch, randomised
 
+from builders import SCHEMA, make_batch, randomised
 from dienjax import checkpoint, export
 from dienjax.config import Config
 from dienjax.run import Run
@@ -239,7 +239,8 @@ def test_large_tables_go_beside_the_file(tmp_path):
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [300_000])
     node = onnx.helper.make_node("Add", ["x", "table"], ["y"])
     y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [300_000])
-    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x], [y], [table]))
+    graph, opset = onnx.helper.make_graph([node], "g", [x], [y], [table]), onnx.helper.make_opsetid("", export.OPSET)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
     for largest, names in ((10**9, ["one.onnx"]), (10**6, ["one.onnx", "one.onnx.data"])):
         folder = tmp_path / str(largest)
         folder.mkdir()

@@ -1,13 +1,13 @@
 """Normalisation, activations, MLP, embedding and attention against oracles written from their formulas."""
 
-import builders
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import layers as oracle
 
+import builders
 from dienjax.layers import MLP, Activate, Dice, FeatureEmbedder, MaskedBatchNorm, TargetAttention
+from reference import layers as oracle
 
 SHAPES = {"2-D": (7, 3), "3-D": (4, 5, 3), "4-D": (3, 4, 2, 3)}
 A_QUERY, B, K, T, H = 4, 5, 2, 4, 3

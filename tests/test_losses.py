@@ -1,14 +1,14 @@
 """The losses against loop oracles: what is averaged over what, and what happens when nothing is real."""
 
-import builders
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import losses as oracle
 
+import builders
 from dienjax.losses import LossConfig, auxiliary_loss, ctr_loss, masked_mean, sum_of_squares, total_loss
 from dienjax.models.output import Auxiliary, Output
+from reference import losses as oracle
 
 rng = np.random.default_rng(0)
 BATCH = builders.make_batch()

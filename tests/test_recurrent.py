@@ -1,15 +1,15 @@
 """The cells and their masked scan against loop oracles, Linen's GRUCell, and the identities between the kinds."""
 
-import builders
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from reference import recurrences as oracle
 
+import builders
 from dienjax import recurrent
 from dienjax.recurrent import Recurrence
+from reference import recurrences as oracle
 
 B, T, K, E, H = 5, 4, 3, 3, 2
 KINDS = {

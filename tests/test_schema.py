@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from builders import SCHEMA
 
+from builders import SCHEMA
 from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
 
 ITEM = Table("item", 10)

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import builders
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+import builders
 from dienjax.batch import Batch
 from dienjax.losses import LossConfig
 from dienjax.metrics import auc, auc_from_histogram

@@ -28,4 +28,5 @@ def tower_input(interest_BKH: jax.Array, e: Embedded) -> jax.Array:
     """[interest, candidate, user, context] side by side (DIEN paper, section 4.1), user repeated per candidate."""
     K = e.mask_BK.shape[1]
     user_BKU = jnp.repeat(e.user_BU[:, None], K, axis=1)
-    return jnp.concatenate([interest_BKH, e.candidate_BKE, user_BKU, e.context_BKC], axis=-1)
+    parts = [interest_BKH, e.candidate_BKE, user_BKU, e.context_BKC]
+    return jnp.concatenate([part for part in parts if part.shape[-1]], axis=-1)

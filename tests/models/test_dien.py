@@ -1,14 +1,14 @@
 """DIEN against the oracle, and the causality of its two layers."""
 
-import builders
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import builders
+from dienjax.models import DIEN
 from reference import models as oracle
 from variants import DIEN_SIZES, DIENS, VARIANTS, evaluate, variables
-
-from dienjax.models import DIEN
 
 BATCH = builders.make_batch()
 

@@ -1,13 +1,13 @@
 """DIN against the oracle, and what is true of DIN alone."""
 
-import builders
 import jax
 import numpy as np
 import pytest
+
+import builders
+from dienjax.models import DIN
 from reference import models as oracle
 from variants import VARIANTS, evaluate, variables
-
-from dienjax.models import DIN
 
 BATCH = builders.make_batch()
 DINS = ["DIN", "DIN softmax"]

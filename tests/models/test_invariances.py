@@ -1,10 +1,11 @@
 """What must hold for every model: masks, candidates, padding, degenerate batches, and the two halves of a model."""
 
-import builders
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import builders
 from variants import DICE_EVERYWHERE, VARIANTS, evaluate, train, variables
 
 BATCH = builders.make_batch()

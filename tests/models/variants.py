@@ -3,10 +3,10 @@
 import functools
 from typing import Any
 
-import builders
 import jax
 import numpy as np
 
+import builders
 from dienjax.batch import Batch
 from dienjax.losses import LossConfig, total_loss
 from dienjax.models import DIEN, DIN
