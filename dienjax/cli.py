@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 Overrides = Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="SECTION.KEY=VALUE")]
 
 
-def demo(out: Path = Path("runs/demo"), /, epochs: int = 4, seed: int = 0, force: bool = False) -> None:
+def demo(out: Path = Path("runs/demo"), epochs: int = 4, seed: int = 0, force: bool = False) -> None:
     """Train DIN and DIEN on a generated world of drifting interests, beside the best AUC that is possible there.
 
     Args:

@@ -29,7 +29,7 @@ def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4, forc
     for name, options in (("DIN", {"softmax": True}), ("DIEN", {"kind": "AUGRU"})):
         config = Config(
             ModelConfig(name, dim=8, options={**options, "attention_hidden": (32,), "tower": (64, 32)}),
-            DataConfig(train="train_all", batch_size=256, lengths=(16, 24, 32)),
+            DataConfig(train="train_all", batch_size=256, lengths=(20,)),
             LossConfig(alpha=0.5),
             OptimizerConfig(learning_rate=3e-3, schedule="cosine"),
             FitConfig(epochs=epochs, seed=world.seed),

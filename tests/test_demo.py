@@ -1,17 +1,22 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
-from dienjax.data.drift import DriftWorld
 from dienjax.demo import demo
 
 
 def test_dien_beats_din_where_interests_drift(tmp_path):
-    """A smaller world than the demo's: the optimum is 0.90 there, and order-blind scorers end near 0.72."""
-    results = demo(tmp_path / "demo", DriftWorld(users=1500, events_min=20, events_max=30), epochs=3)
-    assert results["DIEN"] > results["DIN"] + 0.05
-    assert results["DIN"] < results["DIEN"] < results["optimum"] + 0.02
-    assert json.loads((tmp_path / "demo/result.json").read_text()) == results
+    """By 0.17 after the demo's four epochs, by more than 0.1 already after one."""
+    code = "from dienjax.cli import main; main()"
+    command = [sys.executable, "-c", code, "demo", "--out", str(tmp_path / "demo"), "--epochs", "1"]
+    # Without the suite's XLA_FLAGS: this is for the speed of training, those are for the speed of compiling.
+    printed = subprocess.run(command, env=os.environ | {"XLA_FLAGS": ""}, capture_output=True, text=True, check=True)
+    results = json.loads((tmp_path / "demo/result.json").read_text())
+    assert results["DIN"] + 0.1 < results["DIEN"] < results["optimum"]
+    assert f"DIEN     {results['DIEN']:.4f}" in printed.stdout
     assert (tmp_path / "demo/dien/curves.png").exists()
     with pytest.raises(FileExistsError):
         demo(tmp_path / "demo")

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from dienjax import PaddedArrays, fit, fit_store
+from dienjax import ModelConfig, PaddedArrays, fit, fit_store
 from dienjax.checkpoint import steps
 from dienjax.evaluate import evaluate, store_split
 from dienjax.fit import Interrupted
@@ -149,8 +149,7 @@ def test_patience_stops_early_and_keeps_the_best(config, drift_store, tmp_path):
         config,
         optimizer=replace(config.optimizer, learning_rate=0.0),
         fit=replace(config.fit, epochs=9, patience=2),
-        model=replace(config.model, options={**config.model.options, "batch_norm": False, "dropout": 0.0,
-                                             "tower_activation": "relu", "attention_activation": "relu"}),
+        model=ModelConfig("DIN", 4, {"tower_activation": "relu", "attention_activation": "relu"}),
     )  # fmt: skip
     stopped = fit_store(still, drift_store, tmp_path / "run", progress=False)
     assert [line["step"] for line in lines(stopped, "valid")] == [STEPS, 2 * STEPS, 3 * STEPS]
@@ -183,8 +182,11 @@ def arrays(schema, length_N, negatives=True, label=None):
     return PaddedArrays(schema, columns, np.tile([1, 0], (len(mask), 1)) if label is None else label)
 
 
-@pytest.mark.parametrize("length_N", [[0] * 64, [1] * 64, [0, 1, 2, 3, 4] * 15], ids=["empty", "length 1", "ragged"])
-@pytest.mark.parametrize("name", ["DIN", "DIEN"])
+@pytest.mark.parametrize(
+    ("name", "length_N"),
+    [("DIEN", [0] * 64), ("DIEN", [1] * 64), ("DIEN", [0, 1, 2, 3, 4] * 15), ("DIN", [0, 1, 2, 3, 4] * 15)],
+    ids=["empty", "length 1", "ragged", "ragged DIN"],
+)
 def test_odd_histories_train_and_predict_finitely(config, drift_store, tmp_path, length_N, name):
     options = {"attention_hidden": (8,), "tower": (8,), "tower_activation": "dice"}
     odd = replace(config, model=replace(config.model, name=name, options=options), fit=replace(config.fit, epochs=1))

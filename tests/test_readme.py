@@ -1,6 +1,9 @@
 """The README's Python runs as it stands, and its first lines are the ones that it promises."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,14 +13,12 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("code", BLOCKS, ids=["log", "arrays"])
-def test_python_examples(code, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    exec(code, names)
-    printed = capsys.readouterr().out
-    metrics = names["dienjax"].evaluate(names["run"], names.get("data", names.get("store")))
-    assert str(metrics["auc"]) in printed
-    assert metrics["auc"] > 0.55
+def test_python_examples(code, tmp_path):
+    command = [sys.executable, "-c", code]
+    environment = os.environ | {"XLA_FLAGS": ""}  # those of the suite compile faster and run slower
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    auc = re.search(r"(?:'auc': )?(\d\.\d+)", done.stdout)
+    assert float(auc[1]) > 0.75
 
 
 def test_the_first_screen_has_the_two_lines():

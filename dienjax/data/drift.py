@@ -194,7 +194,8 @@ def expected_auc(score_UV: np.ndarray, p_UV: np.ndarray, q_V: np.ndarray) -> flo
     negative_UV = negative_mass(p_UV, q_V)
     if np.shape(score_UV) != negative_UV.shape or not negative_UV.size or np.isnan(score_UV).any():
         raise ValueError(
-            f"score_UV {np.shape(score_UV)} must have the shape of p_UV, {negative_UV.shape}, some rows and no NaN"
+            f"score_UV {np.shape(score_UV)} must have the shape of p_UV, {negative_UV.shape}, "
+            "at least one row and no NaN"
         )
     score = np.ravel(score_UV)
     order = np.argsort(score)
