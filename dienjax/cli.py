@@ -148,15 +148,22 @@ def _keep_compilations() -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the command that the arguments name. Exits with 2 and one clear message on a user's mistake."""
+    """Runs the command that the arguments name.
+
+    Exits with 2 and one clear message on a mistake, with 128 + the signal's number if one stopped the training.
+    """
     argv = sys.argv[1:] if argv is None else argv
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="dienjax", description=_description(), args=argv, config=(FlagCreatePairsOff,)
         )
-    except (ValueError, TypeError, OSError, ModuleNotFoundError, FloatingPointError) as error:
+    except Exception as error:
+        from dienjax.fit import Interrupted
+
+        if not isinstance(error, (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError)):
+            raise
         print(f"dienjax {' '.join(argv[:1])}: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(128 + error.number if isinstance(error, Interrupted) else 2)
 
 
 def _description() -> str:

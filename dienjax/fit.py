@@ -26,11 +26,13 @@ from dienjax.run import Run
 from dienjax.train import Metrics, TrainState, make_eval_step, make_train_step
 
 
-class Interrupted(Exception):
+class Interrupted(RuntimeError):
     """SIGINT or SIGTERM arrived; the state was saved, and `--resume` continues from it."""
 
     def __init__(self, number: int, run: Path) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; the state is saved in {run}: resume to go on")
+        super().__init__(
+            f"stopped by {signal.Signals(number).name}; the state is saved in {run}; --resume goes on from there"
+        )
         self.number = number
 
 

@@ -1,13 +1,13 @@
 """What a person sees of a run while it goes on: the progress bar, metrics.jsonl, TensorBoard files."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from dienjax.files import write_text
 from dienjax.metrics import to_json
 from dienjax.report import read_metrics
 
@@ -24,7 +24,7 @@ class Record:
         self.bar = tqdm(
             total=total, initial=done, desc=title, unit="step", dynamic_ncols=True, disable=not show, leave=True,
             mininterval=0.2 if terminal else 10, bar_format="{desc} {percentage:3.0f}%|{bar:16}| {n}/{total} "
-            "[{elapsed}<{remaining}] {postfix}",
+            "[{elapsed}<{remaining}{postfix}]",
         )  # fmt: skip
         self.shown: dict[str, str] = {}
         self.board = _board(run) if tensorboard else None
@@ -33,9 +33,7 @@ class Record:
         """Drops the lines that a killed run wrote after its last checkpoint."""
         if self.path.exists():
             kept = [line for line in read_metrics(self.path) if line["step"] <= step]
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-            os.replace(temporary, self.path)
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def __enter__(self) -> "Record":
         return self

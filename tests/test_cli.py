@@ -1,10 +1,12 @@
 import inspect
 import json
+import sys
 
 import pandas as pd
 import pytest
 
 from dienjax.cli import COMMANDS, main
+from dienjax.fit import Interrupted
 
 
 def fails(capsys, *argv):
@@ -65,3 +67,15 @@ def test_mistakes_get_one_message_and_exit_code_2(capsys, run, config, drift_sto
     assert "not a run folder" in fails(capsys, "evaluate", tmp_path)
     assert "no split 'tes'" in fails(capsys, "evaluate", run.path, "--split", "tes")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_signal_is_the_exit_code(capsys, config, drift_store, tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise Interrupted(15, tmp_path)
+
+    monkeypatch.setattr(sys.modules["dienjax.fit"], "fit_store", stopped)
+    config.save(tmp_path / "c.toml")
+    with pytest.raises(SystemExit) as left:
+        main(["train", str(tmp_path / "c.toml"), "--store", str(drift_store.path), "--run", str(tmp_path / "run")])
+    assert left.value.code == 143
+    assert "stopped by SIGTERM" in capsys.readouterr().err

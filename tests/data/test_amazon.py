@@ -46,6 +46,7 @@ def test_errors_are_one_line_and_exit_with_2(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.real_data
 @pytest.mark.skipif(not SPORTS.exists(), reason=f"real data absent: {SPORTS}")
 @pytest.mark.parametrize(
     ("protocol", "expected"),
