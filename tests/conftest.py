@@ -5,9 +5,11 @@ Broadcasting between ranks raises in the whole suite: an axis added by accident 
 
 import os
 
-# Before JAX starts: nearly all the time goes to compiling small programs, which these halve.
-fast = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {fast}"
+# XLA reads its flags when JAX is imported. Nearly all of the suite's time goes to compiling small programs, which these
+# halve; what is trained for longer runs in a process of its own with builders.FAST_COMPILATION.
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+)
 
 import jax
 import pytest

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import builders
 from dienjax.demo import demo
 
 
@@ -12,8 +13,8 @@ def test_dien_beats_din_where_interests_drift(tmp_path):
     """By 0.17 after the demo's four epochs, by more than 0.1 already after one."""
     code = "from dienjax.cli import main; main()"
     command = [sys.executable, "-c", code, "demo", "--out", str(tmp_path / "demo"), "--epochs", "1"]
-    # Without the suite's XLA_FLAGS: this is for the speed of training, those are for the speed of compiling.
-    printed = subprocess.run(command, env=os.environ | {"XLA_FLAGS": ""}, capture_output=True, text=True, check=True)
+    environment = os.environ | {"XLA_FLAGS": builders.FAST_COMPILATION}
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     results = json.loads((tmp_path / "demo/result.json").read_text())
     assert results["DIN"] + 0.1 < results["DIEN"] < results["optimum"]
     assert f"DIEN     {results['DIEN']:.4f}" in printed.stdout

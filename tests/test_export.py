@@ -17,8 +17,6 @@ from dienjax.config import Config
 from dienjax.run import Run
 from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
 
-pytestmark = pytest.mark.xdist_group("export")  # one worker converts, once
-
 SMALL = {"attention_hidden": (8, 4), "tower": (6,)}
 MODELS = {
     "din": {"name": "DIN", "batch_norm": True},

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dienjax import Config, DataConfig, Dense, FitConfig, PaddedArrays, Schema, Sparse, Table, fit, predict
+from dienjax import Config, DataConfig, Dense, FitConfig, ModelConfig, PaddedArrays, Schema, Sparse, Table, fit, predict
 from dienjax.evaluate import eval_loader, score, store_split
 from dienjax.predict import predict_file
 from dienjax.schema import Behaviour
@@ -99,7 +99,8 @@ def test_ready_made_ids_with_profile_and_dense_features(tmp_path):
         "neg_hist_cate_id": [[1, 1, 2, 0], [2, 1, 1, 0], [2, 1, 0, 0], [1, 2, 0, 0]],
     }
     data = PaddedArrays(schema, columns, label=[1, 0, 1, 0])
-    config = Config(data=DataConfig(batch_size=4), fit=FitConfig(epochs=3))
+    model = ModelConfig("DIN", options={"attention_activation": "relu", "tower_activation": "relu"})
+    config = Config(model, DataConfig(batch_size=4), fit=FitConfig(epochs=3))
     trained = fit(config, data, data, tmp_path / "toy", progress=False)
     frame = pd.DataFrame(columns).drop(columns=["neg_hist_item_id", "neg_hist_cate_id"])
     frame[["hist_item_id", "hist_cate_id"]] = frame[["hist_item_id", "hist_cate_id"]].map(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import builders
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -15,7 +17,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 @pytest.mark.parametrize("code", BLOCKS, ids=["log", "arrays"])
 def test_python_examples(code, tmp_path):
     command = [sys.executable, "-c", code]
-    environment = os.environ | {"XLA_FLAGS": ""}  # those of the suite compile faster and run slower
+    environment = os.environ | {"XLA_FLAGS": builders.FAST_COMPILATION}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     auc = re.search(r"(?:'auc': )?(\d\.\d+)", done.stdout)
     assert float(auc[1]) > 0.75
