@@ -20,7 +20,7 @@ from dienjax.data.store import Store
 from dienjax.evaluate import eval_loader, score, store_split
 from dienjax.losses import Task
 from dienjax.metrics import auc_from_histogram
-from dienjax.record import Record
+from dienjax.record import Record, import_tensorboard
 from dienjax.report import plot_curves
 from dienjax.run import Run
 from dienjax.train import Metrics, TrainState, make_eval_step, make_train_step
@@ -70,11 +70,16 @@ def fit(
       FloatingPointError: the loss is not finite; the message says where and what to try.
       Interrupted: Ctrl-C or SIGTERM arrived; the state was saved first.
     """
+    data = config.data
+    loader = Loader(train, data.batch_size, data.lengths, seed=config.fit.seed)
+    valid_loader = eval_loader(valid, data.batch_size, data.lengths) if valid is not None else None
+    if config.fit.tensorboard:
+        import_tensorboard()
     if resume and Path(path).exists():
         run = _reopen(path, config, train)
     else:
         run = Run.create(path, config, train.schema, store, force)
-    return _Loop(run, train, valid).train(progress)
+    return _Loop(run, loader, valid_loader).train(progress)
 
 
 def fit_store(config: Config, store: Store, path: str | Path, **how: bool) -> Run:
@@ -104,12 +109,9 @@ def _flat(config: dict[str, Any]) -> dict[str, Any]:
 class _Loop:
     """The parts that one training run needs, and its current state."""
 
-    def __init__(self, run: Run, train: Dataset, valid: Dataset | None) -> None:
+    def __init__(self, run: Run, loader: Loader, valid: Loader | None) -> None:
         config = run.config
-        data = config.data
-        self.run, self.config = run, config
-        self.loader = Loader(train, data.batch_size, data.lengths, seed=config.fit.seed)
-        self.valid = eval_loader(valid, data.batch_size, data.lengths) if valid is not None else None
+        self.run, self.config, self.loader, self.valid = run, config, loader, valid
         self.tx = run.optimizer(self.loader.steps())
         self.train_step = make_train_step(run.model, self.tx, config.loss)
         self.eval_step = make_eval_step(run.model)

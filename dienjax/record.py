@@ -27,7 +27,7 @@ class Record:
             "[{elapsed}<{remaining}{postfix}]",
         )  # fmt: skip
         self.shown: dict[str, str] = {}
-        self.board = _board(run) if tensorboard else None
+        self.board = import_tensorboard().SummaryWriter(str(run / "tensorboard")) if tensorboard else None
 
     def _forget_after(self, step: int) -> None:
         """Drops the lines that a killed run wrote after its last checkpoint."""
@@ -63,12 +63,13 @@ class Record:
         self.bar.set_postfix(self.shown, refresh=False)
 
 
-def _board(run: Path) -> Any:
+def import_tensorboard() -> Any:
+    """The module that writes TensorBoard files, or a ModuleNotFoundError that says what to install."""
     try:
-        from tensorboardX import SummaryWriter
+        import tensorboardX
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "fit.tensorboard is on, but tensorboardX is not installed: pip install 'dienjax[tensorboard]', "
             "or set fit.tensorboard=false"
         ) from error
-    return SummaryWriter(str(run / "tensorboard"))
+    return tensorboardX

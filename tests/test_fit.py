@@ -224,3 +224,13 @@ def test_a_label_beyond_0_and_1_is_refused_in_a_binary_task(config, drift_store,
     data = arrays(drift_store.schema, [3] * 64, label=np.full((64, 2), 2.5))
     with pytest.raises(ValueError, match=r"label holds 2.5; expected 0 to 1 .* loss.task=\"regression\""):
         fit(config, data, None, tmp_path / "run", progress=False)
+
+
+def test_a_mistake_that_shows_before_training_leaves_no_folder(config, drift_store, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    asked = replace(config, fit=replace(config.fit, tensorboard=True))
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'dienjax\[tensorboard\]'"):
+        fit_store(asked, drift_store, tmp_path / "run", progress=False)
+    with pytest.raises(ValueError, match=r"lengths=\(0,\)"):
+        fit_store(replace(config, data=replace(config.data, lengths=(0,))), drift_store, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
