@@ -2,7 +2,7 @@
 
     python experiments/seeds.py experiments/sports_last_*.toml --store stores/sports_last --runs runs/sports_last
 
-The epoch is chosen on the validation split; the test split is looked at once, after training.
+The epoch is chosen on the validation split; the test split is read once per run, after training.
 """
 
 import dataclasses
