@@ -45,7 +45,7 @@ def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> P
       ValueError: NaN in `position`, or an array without elements.
     """
     folder = _folder(run, kind)
-    leaves = _leaves(state)
+    leaves = named_leaves(state)
     for name, leaf in leaves.items():
         if not isinstance(leaf, (jax.Array, np.ndarray)):
             raise TypeError(f"checkpoint.save: state leaf {name!r} is a {type(leaf).__name__}; expected an array")
@@ -148,7 +148,7 @@ def _damage(path: Path) -> str:
 
 def _check_fit(path: Path, abstract_state: Any) -> None:
     there = _read_json(path / "leaves.json")
-    here = {name: _describe(leaf) for name, leaf in _leaves(abstract_state).items()}
+    here = {name: _describe(leaf) for name, leaf in named_leaves(abstract_state).items()}
     lines = [
         f"  {name}: {there.get(name, 'absent')} in the checkpoint, {here.get(name, 'absent')} in the model"
         for name in sorted(there.keys() | here.keys())
@@ -162,7 +162,8 @@ def _check_fit(path: Path, abstract_state: Any) -> None:
         )
 
 
-def _leaves(tree: Any) -> dict[str, Any]:
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """The leaves of a pytree by their path, such as "params/embedder/item"."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dienjax.errors import nearest
 from dienjax.files import write_text
-from dienjax.losses import LossConfig
+from dienjax.losses import LossConfig, has_auxiliary
 from dienjax.models import MODELS
 from dienjax.optimizers import OptimizerConfig
 from dienjax.schema import Schema
@@ -121,7 +121,7 @@ class Config:
     @property
     def auxiliary(self) -> bool:
         """Whether the run has an auxiliary loss, and so needs negative histories."""
-        return "auxiliary" in self.model.defaults and self.loss.alpha > 0
+        return has_auxiliary(MODELS[self.model.name], self.loss)
 
     def to_dict(self) -> dict[str, Any]:
         """The config as TOML holds it, every default filled in."""

@@ -11,10 +11,11 @@ import jax
 from flax import linen as nn
 
 from dienjax.batch import Batch
+from dienjax.checkpoint import named_leaves
 from dienjax.config import Config
 from dienjax.data.store import Store
 from dienjax.files import write_text
-from dienjax.losses import LossConfig
+from dienjax.losses import LossConfig, has_auxiliary
 from dienjax.models import MODELS
 from dienjax.run import Run
 from dienjax.schema import Behaviour, Schema, Table
@@ -40,11 +41,6 @@ class Shapes:
         return sum(prod(s) for path, s in self.params.items() if not module or path.split("/")[0] == module)
 
 
-def has_auxiliary(model: nn.Module, loss: LossConfig) -> bool:
-    """Whether training this model with this loss takes negative histories (DIEN, alpha above 0)."""
-    return hasattr(model, "auxiliary") and loss.alpha > 0
-
-
 def shapes(model: nn.Module, schema: Schema, loss: LossConfig = LOGISTIC) -> Shapes:
     """The shapes of everything, from tracing the model's initialisation with symbolic B, T and K."""
     auxiliary = has_auxiliary(model, loss)
@@ -63,14 +59,10 @@ def shapes(model: nn.Module, schema: Schema, loss: LossConfig = LOGISTIC) -> Sha
 
     with nn.intercept_methods(note):
         variables = jax.eval_shape(partial(model.init, jax.random.key(0)), batch)
-    params = sorted(_leaves(variables["params"]).items(), key=lambda leaf: order[leaf[0].rpartition("/")[0]])
-    statistics = _leaves(variables.get("batch_stats", {}))
-    return Shapes(dict(params), statistics, _stages(model, calls, auxiliary))
-
-
-def _leaves(tree: Any) -> dict[str, Shape]:
-    leaves = jax.tree.leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
+    params = {path: leaf.shape for path, leaf in named_leaves(variables["params"]).items()}
+    params = dict(sorted(params.items(), key=lambda leaf: order[leaf[0].rpartition("/")[0]]))
+    statistics = {path: leaf.shape for path, leaf in named_leaves(variables.get("batch_stats", {})).items()}
+    return Shapes(params, statistics, _stages(model, calls, auxiliary))
 
 
 def _stages(model: nn.Module, calls: dict[str, tuple[Any, Any]], auxiliary: bool) -> dict[str, Shape]:

@@ -11,8 +11,7 @@ from dienjax.batch import Batch
 from dienjax.config import Config
 from dienjax.data.loader import Dataset, Loader, StoreSplit
 from dienjax.data.store import Store
-from dienjax.losses import Task
-from dienjax.metrics import evaluate_scores
+from dienjax.metrics import Task, evaluate_scores
 from dienjax.run import Run
 from dienjax.train import make_eval_step
 

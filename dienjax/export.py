@@ -17,10 +17,9 @@ import numpy as np
 from flax import linen as nn
 from jax.extend.core import jaxpr_as_fun
 
-from dienjax import checkpoint
 from dienjax.batch import Array, Batch
 from dienjax.files import new_folder, write_text
-from dienjax.losses import Task
+from dienjax.metrics import Task
 from dienjax.report import read_metrics
 from dienjax.run import Run
 from dienjax.schema import PADDING, Schema
@@ -153,8 +152,7 @@ def convert(run: Run, folder: Path) -> None:
     import onnx
     import onnxruntime
 
-    kind: checkpoint.Kind = "best" if checkpoint.steps(run.path, "best") else "last"
-    state, _ = run.restore(kind, run.optimizer())
+    state, _ = run.restore(run.chosen, run.optimizer())
     task = run.config.loss.task
     serve = ranker(run.model, run.schema, task)
     cases = list(_cases(run.schema, run.config.data.max_len))
@@ -162,7 +160,7 @@ def convert(run: Run, folder: Path) -> None:
     expected = [np.asarray(served(state.variables, arrays)) for _, arrays in cases]  # before jax2onnx traces anything
 
     model = _onnx_model(serve, state.variables, run.schema, OUTPUT[task])
-    model.metadata_props.update(_metadata(run, kind, int(state.step)))
+    model.metadata_props.update(_metadata(run, int(state.step)))
     file = folder / "ranker.onnx"
     _save(model, file)
     onnx.checker.check_model(str(file))
@@ -210,14 +208,14 @@ def _save(model: Any, file: Path, largest: int = LARGEST_FILE) -> None:
     onnx_ir.save(model, file, external_data=beside, size_threshold_bytes=1_000_000)
 
 
-def _metadata(run: Run, kind: str, step: int) -> dict[str, str]:
+def _metadata(run: Run, step: int) -> dict[str, str]:
     path = run.path / "metrics.jsonl"
     lines = read_metrics(path) if path.exists() else []
     metrics = [line for line in lines if line.get("kind") == "valid" and line.get("step") == step]
     values = {
         "schema": run.schema.to_json(),
         "config": run.config.to_dict(),
-        "checkpoint": {"kind": kind, "step": step},
+        "checkpoint": {"kind": run.chosen, "step": step},
         "validation": metrics[-1] if metrics else None,
         "versions": {name: version(name) for name in ("dienjax", "jax", "flax", "jax2onnx")},
     }

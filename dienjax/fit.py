@@ -18,8 +18,7 @@ from dienjax.config import Config
 from dienjax.data.loader import Dataset, Loader, Planned
 from dienjax.data.store import Store
 from dienjax.evaluate import eval_loader, score, store_split
-from dienjax.losses import Task
-from dienjax.metrics import auc_from_histogram
+from dienjax.metrics import Task, auc_from_histogram
 from dienjax.record import Record, import_tensorboard
 from dienjax.report import plot_curves
 from dienjax.run import Run
@@ -130,8 +129,6 @@ class _Loop:
             self.since = time.perf_counter()
             while self.position.epoch < fit.epochs and not self._patience_is_over():
                 self._epoch(arrived)
-            if int(self.state.step) > done:
-                self._save_last()
             self._plot()
         return self.run
 

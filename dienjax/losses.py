@@ -1,16 +1,15 @@
 """The losses: pure functions of logits, each a mean with a stated denominator."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from dienjax.batch import Batch
+from dienjax.metrics import Task
 from dienjax.models.output import Auxiliary, Output
-
-Task = Literal["binary", "regression"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,11 @@ class LossConfig:
     alpha: float = 1.0
     l2_embedding: float = 0.0
     l2_tower: float = 0.0
+
+
+def has_auxiliary(model: Any, loss: LossConfig) -> bool:
+    """Whether training this model (or model class) with this loss takes negative histories: DIEN, alpha above 0."""
+    return hasattr(model, "auxiliary") and loss.alpha > 0
 
 
 def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:

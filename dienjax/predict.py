@@ -60,31 +60,32 @@ def _encode(run: Run, frame: pd.DataFrame) -> dict[str, np.ndarray]:
         if name not in frame.columns:
             raise ValueError(f"predict: column {name!r} is missing; {nearest(name, map(str, frame.columns))}")
     arrays: dict[str, np.ndarray] = {}
+    tables = {t.name for t in schema.tables} if run.has_vocabulary else set()
+    known = {table: pd.Index(run.vocabulary(table)["value"]) for table in tables}
     for field in schema.id_fields:
-        arrays[field.name] = _ids(run, field.table, frame[field.name])
+        arrays[field.name] = _ids(known.get(field.table), frame[field.name])
     for dense in schema.dense:
         flat, length_N = _flat(frame[dense.name])
         arrays[dense.name] = flat.to_numpy(np.float32) if length_N is None else _padded(flat, length_N, np.float32)
     max_len = run.config.data.max_len
     for b in schema.behaviours:
         recent = frame[f"hist_{b.name}"].map(lambda values: [] if values is None else list(values)[-max_len:])
-        arrays[f"hist_{b.name}"] = _ids(run, b.table, recent)
+        arrays[f"hist_{b.name}"] = _ids(known.get(b.table), recent)
     for prefix, what in (("", "candidates"), ("hist_", "behaviours")):
         _check_lengths([f"{prefix}{b.name}" for b in schema.behaviours], arrays, what)
     return arrays
 
 
-def _ids(run: Run, table: str, column: pd.Series) -> np.ndarray:
-    """Ids [N], or [N, L] right-padded where the column holds lists."""
+def _ids(known: pd.Index | None, column: pd.Series) -> np.ndarray:
+    """Ids [N], or [N, L] right-padded where the column holds lists; without known values they are ids already."""
     flat, length_N = _flat(column)
-    if run.has_vocabulary and len(flat):
-        known = pd.Index(run.vocabulary(table)["value"])
+    if known is not None and len(flat):
         if pd.api.types.is_numeric_dtype(known) != pd.api.types.is_numeric_dtype(flat):
             raise ValueError(
                 f"predict: column {column.name!r} holds values such as {flat.iloc[0]!r}, but the log of the run held "
                 f"values such as {known[0]!r}; convert the column to the log's type"
             )
-        at = known.get_indexer(flat)
+        at = known.get_indexer(pd.Index(flat))
         flat = pd.Series(np.where(at >= 0, at + FIRST_ID, UNKNOWN))
     return flat.to_numpy() if length_N is None else _padded(flat, length_N, np.int64)
 

@@ -95,10 +95,14 @@ class Run:
         """The newest whole checkpoint of a kind, and the loop's position in it."""
         return checkpoint.restore(self.path, kind, jax.eval_shape(lambda: self.initial_state(tx)))
 
+    @property
+    def chosen(self) -> checkpoint.Kind:
+        """Which checkpoint is the trained model: the best, or the last where none was chosen."""
+        return "best" if checkpoint.steps(self.path, "best") else "last"
+
     def variables(self) -> dict[str, Any]:
-        """The trained variables for `model.apply`: of the best checkpoint, or of the last where none was chosen."""
-        kind: checkpoint.Kind = "best" if checkpoint.steps(self.path, "best") else "last"
-        return self.restore(kind, self.optimizer())[0].variables
+        """The trained variables for `model.apply`: of the chosen checkpoint."""
+        return self.restore(self.chosen, self.optimizer())[0].variables
 
     def store(self) -> Store:
         """The event store that the run was trained on.

@@ -11,7 +11,7 @@ from builders import SCHEMA
 from dienjax import describe, svg
 from dienjax.batch import Batch
 from dienjax.config import Config
-from dienjax.losses import LossConfig
+from dienjax.losses import LossConfig, has_auxiliary
 from dienjax.models import DIEN, DIN
 from dienjax.run import Run
 from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
@@ -46,7 +46,7 @@ all_cases = pytest.mark.parametrize("case", CASES)
 
 
 def variables(model, schema, loss):
-    batch = Batch.abstract(schema, 2, 3, 4, negatives=describe.has_auxiliary(model, loss))
+    batch = Batch.abstract(schema, 2, 3, 4, negatives=has_auxiliary(model, loss))
     return jax.eval_shape(model.init, jax.random.key(0), batch)
 
 
