@@ -6,20 +6,42 @@ state, A attention hidden, U users or user features, C context features, V table
 (of a store), Q histogram bins. Masks are bool, True = real.
 """
 
-from dienjax.batch import Batch
-from dienjax.config import Config, DataConfig, FitConfig, ModelConfig
-from dienjax.data.arrays import PaddedArrays
-from dienjax.data.loader import Loader, StoreSplit
-from dienjax.data.prepare import prepare
-from dienjax.data.store import Store
-from dienjax.evaluate import evaluate
-from dienjax.fit import fit, fit_store
-from dienjax.losses import LossConfig
-from dienjax.models import DIEN, DIN
-from dienjax.optimizers import OptimizerConfig
-from dienjax.predict import predict
-from dienjax.run import Run
-from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dienjax.batch import Batch
+    from dienjax.config import Config, DataConfig, FitConfig, ModelConfig
+    from dienjax.data.arrays import PaddedArrays
+    from dienjax.data.loader import Loader, StoreSplit
+    from dienjax.data.prepare import prepare
+    from dienjax.data.store import Store
+    from dienjax.evaluation import evaluate
+    from dienjax.fitting import fit, fit_store
+    from dienjax.losses import LossConfig
+    from dienjax.models import DIEN, DIN
+    from dienjax.optimizers import OptimizerConfig
+    from dienjax.prediction import predict
+    from dienjax.run import Run
+    from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+
+_HOMES = {
+    "batch": ["Batch"],
+    "config": ["Config", "DataConfig", "FitConfig", "ModelConfig"],
+    "data.arrays": ["PaddedArrays"],
+    "data.loader": ["Loader", "StoreSplit"],
+    "data.prepare": ["prepare"],
+    "data.store": ["Store"],
+    "evaluation": ["evaluate"],
+    "fitting": ["fit", "fit_store"],
+    "losses": ["LossConfig"],
+    "models": ["DIEN", "DIN"],
+    "optimizers": ["OptimizerConfig"],
+    "prediction": ["predict"],
+    "run": ["Run"],
+    "schema": ["Behaviour", "Dense", "Schema", "Sparse", "Table"],
+}
+_HOME = {name: f"dienjax.{module}" for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DIEN",
@@ -47,3 +69,15 @@ __all__ = [
     "predict",
     "prepare",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first used: preparing a log or serving a model never loads JAX."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'dienjax' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -53,7 +53,7 @@ def train(
     """
     from dienjax.config import Config
     from dienjax.data.store import Store
-    from dienjax.fit import fit_store
+    from dienjax.fitting import fit_store
 
     _keep_compilations()
     settings = Config.load(config, overrides)
@@ -71,7 +71,7 @@ def evaluate(run: Positional[Path], store: Path | None = None, split: str = "tes
       json: print one JSON object; what is not defined, such as the AUC of a single class, is null.
     """
     from dienjax.data.store import Store
-    from dienjax.evaluate import evaluate as measure
+    from dienjax.evaluation import evaluate as measure
     from dienjax.metrics import to_json
     from dienjax.run import Run
 
@@ -97,7 +97,7 @@ def predict(run: Positional[Path], input: Path, output: Path, force: bool = Fals
       output: Parquet file to write.
       force: replace the output if it exists.
     """
-    from dienjax.predict import predict_file
+    from dienjax.prediction import predict_file
 
     _keep_compilations()
     print(f"{output}: {predict_file(run, input, output, force):,} rows")
@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> None:
             COMMANDS, prog="dienjax", description=_description(), args=argv, config=(FlagCreatePairsOff,)
         )
     except Exception as error:
-        from dienjax.fit import Interrupted
+        from dienjax.fitting import Interrupted
 
         if not isinstance(error, (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError)):
             raise

@@ -7,9 +7,9 @@ import numpy as np
 from dienjax.config import Config, DataConfig, FitConfig, ModelConfig
 from dienjax.data.drift import DriftWorld, optimal_auc
 from dienjax.data.prepare import prepare
-from dienjax.evaluate import evaluate
+from dienjax.evaluation import evaluate
 from dienjax.files import new_folder, write_json
-from dienjax.fit import fit_store
+from dienjax.fitting import fit_store
 from dienjax.losses import LossConfig
 from dienjax.optimizers import OptimizerConfig
 

@@ -1,12 +1,11 @@
 import inspect
 import json
-import sys
 
 import pandas as pd
 import pytest
 
 from dienjax.cli import COMMANDS, main
-from dienjax.fit import Interrupted
+from dienjax.fitting import Interrupted
 
 
 def fails(capsys, *argv):
@@ -73,7 +72,7 @@ def test_a_signal_is_the_exit_code(capsys, config, drift_store, tmp_path, monkey
     def stopped(*_, **__):
         raise Interrupted(15, tmp_path)
 
-    monkeypatch.setattr(sys.modules["dienjax.fit"], "fit_store", stopped)
+    monkeypatch.setattr("dienjax.fitting.fit_store", stopped)
     config.save(tmp_path / "c.toml")
     with pytest.raises(SystemExit) as left:
         main(["train", str(tmp_path / "c.toml"), "--store", str(drift_store.path), "--run", str(tmp_path / "run")])

@@ -15,9 +15,16 @@ BELOW = {  # room: what it must not know
     "errors": {"dienjax"},
     "schema": {"dienjax.batch", "dienjax.layers", "dienjax.data", "dienjax.models", "dienjax.train"},
     "batch": {"dienjax.layers", "dienjax.data", "dienjax.models", "dienjax.train"},
-    "data": {"dienjax.layers", "dienjax.models", "dienjax.losses", "dienjax.train", "dienjax.config", "dienjax.fit"},
-    "models": {"dienjax.losses", "dienjax.train", "dienjax.data", "dienjax.config", "dienjax.fit"},
-    "train": {"dienjax.data", "dienjax.config", "dienjax.fit", "dienjax.run"},
+    "data": {
+        "dienjax.layers",
+        "dienjax.models",
+        "dienjax.losses",
+        "dienjax.train",
+        "dienjax.config",
+        "dienjax.fitting",
+    },
+    "models": {"dienjax.losses", "dienjax.train", "dienjax.data", "dienjax.config", "dienjax.fitting"},
+    "train": {"dienjax.data", "dienjax.config", "dienjax.fitting", "dienjax.run"},
 }
 
 
@@ -54,6 +61,12 @@ def test_every_file_says_its_job_and_stays_small(file):
 def test_import_loads_nothing_optional():
     code = f"import sys, dienjax; print(sorted({OPTIONAL!r} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("module", ["dienjax", "dienjax.cli", "dienjax.data.prepare"])
+def test_preparing_a_log_never_loads_jax(module):
+    code = f"import sys, {module}; print({{'jax', 'flax'}} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_public_names():

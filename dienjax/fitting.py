@@ -17,7 +17,7 @@ from dienjax.batch import Batch
 from dienjax.config import Config
 from dienjax.data.loader import Dataset, Loader, Planned
 from dienjax.data.store import Store
-from dienjax.evaluate import eval_loader, score, store_split
+from dienjax.evaluation import eval_loader, score, store_split
 from dienjax.metrics import Task, auc_from_histogram
 from dienjax.record import Record, import_tensorboard
 from dienjax.report import plot_curves

@@ -7,7 +7,7 @@ import pandas as pd
 
 from dienjax.data.arrays import PaddedArrays
 from dienjax.errors import nearest
-from dienjax.evaluate import eval_loader, score
+from dienjax.evaluation import eval_loader, score
 from dienjax.files import new_file
 from dienjax.run import Run
 from dienjax.schema import FIRST_ID, PADDING, UNKNOWN

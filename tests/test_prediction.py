@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from dienjax import Config, DataConfig, Dense, FitConfig, ModelConfig, PaddedArrays, Schema, Sparse, Table, fit, predict
-from dienjax.evaluate import eval_loader, score, store_split
-from dienjax.predict import predict_file
+from dienjax.evaluation import eval_loader, score, store_split
+from dienjax.prediction import predict_file
 from dienjax.schema import Behaviour
 from dienjax.train import make_eval_step
 

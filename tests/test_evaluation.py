@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from dienjax import Loader, evaluate
-from dienjax.evaluate import eval_loader, score, store_split
+from dienjax.evaluation import eval_loader, score, store_split
 from dienjax.train import make_eval_step
 
 
