@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from dienjax import checkpoint
 from dienjax.batch import Batch
+from dienjax.carry import carry_weights, check_origin, summary
 from dienjax.config import Config
 from dienjax.data.loader import Dataset, Loader, Planned
 from dienjax.data.store import Store
@@ -52,6 +54,7 @@ def fit(
     path: str | Path,
     *,
     store: Store | None = None,
+    init_from: Run | str | Path | None = None,
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
@@ -61,6 +64,8 @@ def fit(
     Args:
       valid: chooses the best checkpoint by AUC (regression: RMSE) and stops early; None trains all epochs.
       store: the event store behind the data sets, whose vocabularies the run keeps; None: the ids were ready-made.
+      init_from: the run whose weights a new run starts from: an embedding row goes to its value's new id, and values
+        that are new keep their initialisation. init.json says how many. A resumed run is past that.
       resume: continue a stopped run exactly where it was; its config must be the given one.
       force: replace an existing run folder.
 
@@ -76,16 +81,23 @@ def fit(
         import_tensorboard()
     if resume and Path(path).exists():
         run = _reopen(path, config, train)
-    else:
+        check_origin(run, init_from)
+    elif init_from is None:
         run = Run.create(path, config, train.schema, store, force)
+    else:
+        run = Run.create(path, config, train.schema, store, force, partial(carry_weights, init_from))
+        if progress:
+            print(summary(run))
     return _Loop(run, loader, valid_loader).train(progress)
 
 
-def fit_store(config: Config, store: Store, path: str | Path, **how: bool) -> Run:
-    """Trains on the splits of an event store that `config.data` names; the flags are those of `fit`."""
+def fit_store(
+    config: Config, store: Store, path: str | Path, *, init_from: Run | str | Path | None = None, **how: bool
+) -> Run:
+    """Trains on the splits of an event store that `config.data` names; `init_from` and the flags are those of `fit`."""
     train = store_split(config, store, config.data.train, auxiliary=config.auxiliary)
     valid = store_split(config, store, config.data.valid) if config.data.valid else None
-    return fit(config, train, valid, path, store=store, **how)
+    return fit(config, train, valid, path, store=store, init_from=init_from, **how)
 
 
 def _reopen(path: str | Path, config: Config, train: Dataset) -> Run:

@@ -4,9 +4,11 @@ config.toml     the resolved configuration        checkpoints/last, checkpoints/
 schema.json     the tables and fields             metrics.jsonl    one line per measurement
 vocab/          raw value → id, one Parquet per table             curves.png
 store.json      what the run was trained on, and where that stood
+init.json       the run whose weights it started from, if any, and the embedding rows taken from it
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,8 +45,12 @@ class Run:
         schema: Schema,
         store: Store | None = None,
         force: bool = False,
+        complete: Callable[["Run"], None] | None = None,
     ) -> "Run":
         """A new run folder, whole or not at all; it keeps the vocabularies of the store, if there is one.
+
+        Args:
+          complete: writes what else the folder must hold from the start; gets the run while its path is temporary.
 
         Raises:
           FileExistsError: the folder exists, and `force` is False.
@@ -59,6 +65,8 @@ class Run:
                 for table in schema.tables:
                     values = store.vocabulary(table.name)
                     values.to_parquet(folder / "vocab" / f"{table.name}.parquet", index=False)
+            if complete is not None:
+                complete(cls(folder, config, model.schema))
         return cls(Path(path), config, model.schema)
 
     @classmethod

@@ -1,11 +1,15 @@
 import inspect
 import json
 
+import jax
+import numpy as np
 import pandas as pd
 import pytest
 
+from dienjax import evaluate
 from dienjax.cli import COMMANDS, main
 from dienjax.fitting import Interrupted
+from dienjax.report import read_metrics
 
 
 def fails(capsys, *argv):
@@ -45,6 +49,31 @@ def test_train_then_resume(capsys, config, drift_store, tmp_path):
     assert "alpha = 0.5" in (tmp_path / "run/config.toml").read_text()
     assert "already exists" in fails(capsys, *argv)
     assert "fit.epochs: 1 -> 2" in fails(capsys, *argv, "--resume", "--set", "loss.alpha=0.5")
+
+
+def test_train_from_an_earlier_run(capsys, run, config, drift_store, tmp_path, monkeypatch):
+    """Cut off before its first step, it is as good as the earlier run, and a resume starts from the same weights."""
+    started = []
+
+    def power_cut(loop, _):
+        started.append(loop.state)
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr("dienjax.fitting._Loop._epoch", power_cut)
+    config.save(tmp_path / "c.toml")
+    argv = ["train", tmp_path / "c.toml", "--store", drift_store.path, "--run", tmp_path / "run"]
+    with pytest.raises(SystemExit):
+        main([*map(str, argv), "--init-from", str(run.path)])
+    items = run.schema.table("item").size - 2
+    assert f"item: {items} rows carried over, 0 new, 0 dropped\n" in capsys.readouterr().out
+    assert "power cut" in fails(capsys, *argv, "--resume")
+    assert "it started from" in fails(capsys, *argv, "--resume", "--init-from", tmp_path)
+    for state in started:
+        assert int(state.step) == 0
+        jax.tree.map(np.testing.assert_array_equal, state.variables, run.variables())
+    assert len(started) == 2
+    best = max(line["auc"] for line in read_metrics(run.path / "metrics.jsonl") if line["kind"] == "valid")
+    assert evaluate(tmp_path / "run", drift_store, "valid")["auc"] == pytest.approx(best, abs=1e-6)
 
 
 def test_predict(run, tmp_path, capsys):
