@@ -4,12 +4,16 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 Overrides = Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="SECTION.KEY=VALUE")]
+Files = Annotated[tuple[str, ...], arg(metavar="FILE...")]
+Column = Annotated[str, arg(metavar="COLUMN")]
+Columns = UseAppendAction[tuple[str, ...]]
+Expression = Annotated[str | None, arg(metavar="COLUMN|EXPRESSION")]
 
 
 def demo(out: Path = Path("runs/demo"), epochs: int = 4, seed: int = 0, force: bool = False) -> None:
@@ -31,11 +35,84 @@ def demo(out: Path = Path("runs/demo"), epochs: int = 4, seed: int = 0, force: b
     print(f"look at {out}/dien/curves.png; `dienjax describe {out}/dien` shows the model")
 
 
+def prepare(
+    events: Files,
+    user: Column,
+    item: Column,
+    time: Column,
+    out: Path,
+    attributes: Annotated[Columns, arg(name="attribute", metavar="COLUMN")] = (),
+    user_attributes: Annotated[Columns, arg(name="user-attribute", metavar="COLUMN")] = (),
+    protocol: Literal["last", "all", "time", "user"] | None = None,
+    hist_label: Expression = None,
+    impressions: Files = (),
+    label: Expression = None,
+    context: Annotated[Columns, arg(metavar="COLUMN")] = (),
+    dense: Annotated[Columns, arg(metavar="COLUMN")] = (),
+    min_count: int = 1,
+    drop_duplicates: bool = False,
+    like: Annotated[Path | None, arg(metavar="STORE")] = None,
+    grow: bool = False,
+    engine: Literal["auto", "memory", "duckdb"] = "auto",
+    test_fraction: float = 0.1,
+    valid_fraction: float = 0.05,
+    user_id: bool = False,
+    seed: int = 0,
+    force: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Make an event store of a log: CSV, TSV or Parquet files with a row per event, plain or .gz, .bz2, .zst, .lz4.
+
+    Without impressions the model learns to tell a user's next event from a sampled negative; with impressions,
+    candidates that were shown and a label, it learns that label from the user's events strictly before.
+
+    Args:
+      events: files of the log, or a glob in quotes.
+      user: column of the user.
+      item: column of the item.
+      time: column of the time: numbers, or ISO 8601 dates; rows of equal user and time keep their order.
+      out: folder for the event store.
+      attributes: column of an event beside the item, such as its category; may be given again.
+      user_attributes: column with one value per user, such as the city; may be given again.
+      protocol: last: users are split, the last event is the target (DIEN paper; the default without impressions);
+        all: leave one out, every prefix trains (DIN paper); time: the latest impressions test (the default with them);
+        user: the impressions of some users test.
+      hist_label: column or expression of the events in 0 to 1, such as "rating >= 4": was it a positive signal?
+      impressions: files of candidates that were shown, with the columns of user, item, time and attributes.
+      label: column or expression of the impressions: 0 or 1 (clicked), or a number for regression.
+      context: column of the impressions whose values get ids, such as the position; may be given again.
+      dense: column of the impressions that holds numbers; may be given again.
+      min_count: an item or attribute that stands in fewer training rows is unknown.
+      drop_duplicates: keep only the first of events of equal user, time and item.
+      like: an earlier store, whose values keep their ids; new values are unknown.
+      grow: give new values ids after those of --like, for `dienjax train --init-from`.
+      engine: memory, or duckdb for a log larger than that (install dienjax[duckdb]); auto decides. The result is equal.
+      test_fraction: share of the users, or by time of the impressions, that test.
+      valid_fraction: share of the others that validate.
+      user_id: make the user a feature too.
+      seed: decides which users test and which negatives they meet.
+      force: replace a store that already stands in the folder.
+      quiet: no progress bar.
+    """
+    from dienjax.data.inspect import summary
+    from dienjax.data.prepare import prepare as make_store
+
+    store = make_store(
+        list(events), out, user=user, item=item, time=time, attributes=attributes, user_attributes=user_attributes,
+        protocol=protocol, hist_label=hist_label, impressions=list(impressions) or None, label=label, context=context,
+        dense=dense, min_count=min_count, drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine,
+        seed=seed, test_fraction=test_fraction, valid_fraction=valid_fraction, user_id=user_id, force=force,
+        progress=not quiet,
+    )  # fmt: skip
+    print(summary(store))
+
+
 def train(
     config: Positional[Path],
     store: Path,
     run: Path,
     overrides: Overrides = (),
+    init_from: Path | None = None,
     resume: bool = False,
     force: bool = False,
     quiet: bool = False,
@@ -47,9 +124,11 @@ def train(
       store: event store, as data_prep writes it.
       run: folder for the checkpoints, the metrics and the curves.
       overrides: one changed setting, with the value written as in TOML; may be given again.
+      init_from: run folder whose weights the new run starts from: embedding rows go where their values went, values
+        that the run did not know keep their initialisation; prints how many of each table. The model must be the same.
       resume: go on where a stopped run was; starts it if there is none.
       force: replace the run folder if it exists.
-      quiet: no progress bar.
+      quiet: no progress bar, no counts of rows.
     """
     from dienjax.config import Config
     from dienjax.data.store import Store
@@ -57,7 +136,7 @@ def train(
 
     _keep_compilations()
     settings = Config.load(config, overrides)
-    fit_store(settings, Store.open(store), run, resume=resume, force=force, progress=not quiet)
+    fit_store(settings, Store.open(store), run, init_from=init_from, resume=resume, force=force, progress=not quiet)
     print(f"{run}: trained; `dienjax evaluate {run}` measures it on the test split")
 
 
@@ -130,7 +209,7 @@ def export(run: Positional[Path], output: Path, force: bool = False) -> None:
     print(f"{export_onnx(Run.open(run), output, force=force)}\n{(output / 'parity.txt').read_text()}")
 
 
-COMMANDS = {f.__name__: f for f in (demo, train, evaluate, predict, describe, export)}
+COMMANDS = {f.__name__: f for f in (demo, prepare, train, evaluate, predict, describe, export)}
 
 
 def _dumps(data: dict) -> str:

@@ -18,7 +18,7 @@ def raw_test_rows(store):
         row = {}
         for name, column in store.events.items():
             row[f"hist_{name}"] = values[name].reindex(column[store.offsets[user] : end]).fillna(-1).tolist()
-            row[name] = values[name].reindex(samples.candidate[name][i]).fillna(-1).tolist()
+            row[name] = values[name].reindex(samples.candidates.field[name].reshape(-1, 2)[i]).fillna(-1).tolist()
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -2,7 +2,7 @@
 
 store.json  schema.json  offsets.npy  time.npy  hist_label.npy  users.parquet
 events/<behaviour>.npy   users/<field>.npy      vocab/<table>.parquet
-splits/<split>/user.npy, end.npy, and with fixed candidates label.npy, candidate/<behaviour>.npy
+splits/<split>/user.npy, end.npy, and with fixed candidates time.npy, first.npy, label.npy, candidate/<field>.npy
 """
 
 import json
@@ -16,23 +16,38 @@ import pandas as pd
 
 from dienjax.errors import nearest
 from dienjax.files import new_folder
-from dienjax.schema import Dense, Schema, Sparse
+from dienjax.schema import Dense, Schema, Side, Sparse
 
-FORMAT, VERSION = "dienjax event store", 1
+FORMAT, VERSION = "dienjax event store", 2
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The C candidates of N samples, those of one sample side by side.
+
+    Attributes:
+      first: [N + 1] where the candidates of each sample begin (int64).
+      time_N: when they were shown.
+      field: ids (int32) or dense values (float32) [C] by field name.
+      label_C: float32, 1 where the candidate was clicked.
+    """
+
+    first: np.ndarray
+    time_N: np.ndarray
+    field: dict[str, np.ndarray]
+    label_C: np.ndarray
 
 
 @dataclass(frozen=True)
 class Samples:
     """N samples of a split. The history is the user's events before `end_N`.
 
-    Without `candidate`, the event at `end_N` is the positive candidate and negatives are drawn; with it,
-    `candidate` holds ids [N, K] by behaviour name and `label_NK` their labels (float32).
+    Without candidates, the event at `end_N` is the positive candidate and negatives are drawn.
     """
 
     user_N: np.ndarray
     end_N: np.ndarray
-    candidate: dict[str, np.ndarray] | None = None
-    label_NK: np.ndarray | None = None
+    candidates: Candidates | None = None
 
     def __len__(self) -> int:
         return len(self.end_N)
@@ -43,7 +58,7 @@ class Store:
     """A prepared log of E events and U users.
 
     Attributes:
-      schema: its fields; events hold the behaviours, users the user side.
+      schema: its fields; events hold the behaviours, users the user side, candidates their own side.
       info: protocol, seed, counts, what was left out and why.
       offsets: [U + 1] first event row of each user (int64).
       events: int32 ids [E] by behaviour name, sorted by (user, time).
@@ -92,7 +107,6 @@ class Store:
                 f"{info['schema_hash']}: prepare the log again"
             )
         offsets = _load(path / "offsets.npy")
-        of_user: tuple[Sparse | Dense, ...] = (*schema.sparse, *schema.dense)
         labels = path / "hist_label.npy"
         U, E = len(offsets) - 1, int(offsets[-1])
         return cls(
@@ -102,7 +116,7 @@ class Store:
             offsets=offsets,
             events={b.name: _load(path / "events" / f"{b.name}.npy", E) for b in schema.behaviours},
             time_E=_load(path / "time.npy", E),
-            users={f.name: _load(path / "users" / f"{f.name}.npy", U) for f in of_user},
+            users={f.name: _load(path / "users" / f"{f.name}.npy", U) for f in side(schema, "user")},
             hist_label_E=_load(labels, E) if info["hist_label"] else None,
         )
 
@@ -122,8 +136,12 @@ class Store:
         user_N, end_N = _load(folder / "user.npy", N), _load(folder / "end.npy", N)
         if split not in self.info["fixed_candidates"]:
             return Samples(user_N, end_N)
-        candidate = {b.name: _load(folder / "candidate" / f"{b.name}.npy", N) for b in self.schema.behaviours}
-        return Samples(user_N, end_N, candidate, _load(folder / "label.npy", N))
+        first = _load(folder / "first.npy", N + 1)
+        C = int(first[-1])
+        names = [f.name for f in (*self.schema.behaviours, *side(self.schema, "candidate"))]
+        field = {name: _load(folder / "candidate" / f"{name}.npy", C) for name in names}
+        time_N, label_C = _load(folder / "time.npy", N), _load(folder / "label.npy", C)
+        return Samples(user_N, end_N, Candidates(first, time_N, field, label_C))
 
     def vocabulary(self, table: str) -> pd.DataFrame:
         """The (id, value, count) of a table, from id 2 on.
@@ -139,6 +157,12 @@ class Store:
     def user_values(self) -> pd.Series:
         """The log's own name of each user, by user row."""
         return pd.read_parquet(self.path / "users.parquet")["value"]
+
+
+def side(schema: Schema, of: Side) -> list[Sparse | Dense]:
+    """The sparse and dense fields of the users, or of the candidates."""
+    fields: tuple[Sparse | Dense, ...] = (*schema.sparse, *schema.dense)
+    return [f for f in fields if f.of == of]
 
 
 def check_free(path: str | Path, force: bool) -> None:
@@ -181,15 +205,11 @@ def write_store(
 
     Raises:
       FileExistsError: the folder exists and is no store, or is one and `force` is False.
-      ValueError: a field that a store cannot hold.
+      ValueError: a field whose name cannot be a file's.
     """
     path = Path(path).absolute()
     check_free(path, force)
     fields = [b.name for b in schema.behaviours]
-    of_user: tuple[Sparse | Dense, ...] = (*schema.sparse, *schema.dense)
-    for field in of_user:
-        if field.of != "user":
-            raise ValueError(f"write_store: {field.name!r} belongs to the candidate; a store holds it as a behaviour")
     for name in (*schema.field_names, *(t.name for t in schema.tables), *splits):
         if "/" in name or "\\" in name or name.startswith("."):
             raise ValueError(f"write_store: {name!r} names a file of the store; rename it without '/' or a leading dot")
@@ -199,7 +219,7 @@ def write_store(
         "schema_hash": schema.hash,
         "hist_label": hist_label_E is not None,
         "samples": {name: len(samples) for name, samples in splits.items()},
-        "fixed_candidates": [name for name, samples in splits.items() if samples.candidate is not None],
+        "fixed_candidates": [name for name, samples in splits.items() if samples.candidates is not None],
     }
     with new_folder(path, force=path.exists()) as partial:
         _save(partial / "offsets.npy", offsets, np.int64)
@@ -208,16 +228,18 @@ def write_store(
             _save(partial / "events" / f"{name}.npy", events[name], np.int32)
         if hist_label_E is not None:
             _save(partial / "hist_label.npy", hist_label_E, np.float32)
-        for field in of_user:
+        for field in side(schema, "user"):
             dtype = np.int32 if isinstance(field, Sparse) else np.float32
             _save(partial / "users" / f"{field.name}.npy", (users or {})[field.name], dtype)
         for name, samples in splits.items():
             _save(partial / "splits" / name / "user.npy", samples.user_N, np.int32)
             _save(partial / "splits" / name / "end.npy", samples.end_N, np.int64)
-            for behaviour, value in (samples.candidate or {}).items():
-                _save(partial / "splits" / name / "candidate" / f"{behaviour}.npy", value, np.int32)
-            if samples.label_NK is not None:
-                _save(partial / "splits" / name / "label.npy", samples.label_NK, np.float32)
+            if (shown := samples.candidates) is not None:
+                _save(partial / "splits" / name / "first.npy", shown.first, np.int64)
+                _save(partial / "splits" / name / "time.npy", shown.time_N)
+                _save(partial / "splits" / name / "label.npy", shown.label_C, np.float32)
+                for of, value in shown.field.items():
+                    _save(partial / "splits" / name / "candidate" / f"{of}.npy", value)
         (partial / "vocab").mkdir()
         for table, frame in vocab.items():
             frame.to_parquet(partial / "vocab" / f"{table}.parquet", index=False)

@@ -1,0 +1,219 @@
+"""What a column of a log becomes: times, numbers, or values that get an id; a wrong value is named with its row."""
+
+import ast
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dienjax.errors import nearest
+
+Where = Callable[[int], str]
+"""What to call a row of the batch in an error, such as "line 17 of log.csv"."""
+
+_EPOCH = pd.Timestamp(0, tz="UTC")
+
+
+def times(column: pa.Array, name: str, where: Where) -> tuple[np.ndarray, str]:
+    """Times [R], int64 if whole numbers, else float64, and their kind: "number", or "date" for seconds since 1970.
+
+    A date without a zone is UTC. Text is read as a whole number, a number or an ISO 8601 date.
+
+    Raises:
+      ValueError: a missing, non-finite or unreadable time.
+    """
+    if column.null_count:
+        raise _bad_time(name, where, int(np.argmax(column.is_null().to_numpy(zero_copy_only=False))), column)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        for kind in (pa.int64(), pa.float64()):
+            try:
+                return times(column.cast(kind), name, where)
+            except pa.ArrowInvalid:
+                continue
+        return _seconds(column, name, where), "date"
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        return _seconds(column, name, where), "date"
+    if pa.types.is_integer(column.type):
+        try:
+            return column.cast(pa.int64()).to_numpy(zero_copy_only=False), "number"
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"time column {name!r}: {error}; expected times below 2^63") from error
+    if not (pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
+        raise ValueError(f"time column {name!r} holds {column.type}; expected numbers, dates or ISO 8601 text")
+    time_R = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    if not np.isfinite(time_R).all():
+        raise _bad_time(name, where, int(np.argmin(np.isfinite(time_R))), column)
+    return time_R, "number"
+
+
+def _seconds(column: pa.Array, name: str, where: Where) -> np.ndarray:
+    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    date_R = pd.to_datetime(column.to_pandas(), errors="coerce", utc=True, format="ISO8601" if text else None)
+    if date_R.isna().any():
+        # Of a column of numbers the row to name is the first that is none, of a column of dates likewise.
+        number_R = pd.to_numeric(column.to_pandas(), errors="coerce") if text else date_R
+        bad_R = date_R.isna() if number_R.isna().iloc[0] else number_R.isna()
+        raise _bad_time(name, where, int(np.argmax(bad_R)), column)
+    return (date_R - _EPOCH).dt.total_seconds().to_numpy(np.float64)
+
+
+def _bad_time(name: str, where: Where, row: int, column: pa.Array) -> ValueError:
+    value = column[row].as_py()
+    return ValueError(
+        f"time column {name!r} holds {'no value' if value is None else repr(str(value))} in {where(row)}; expected a "
+        "finite number or an ISO 8601 date in every row: mend or drop such rows"
+    )
+
+
+def numbers(
+    batch: pa.RecordBatch, names: Collection[str], expression: str, where: Where, unit: bool = False
+) -> np.ndarray:
+    """Finite numbers [R] (float32), with `unit` in [0, 1]: a column, or the value of an expression for each row.
+
+    Raises:
+      ValueError: a value that is no such number, or an expression that cannot be evaluated.
+    """
+    frame = pd.DataFrame({name: _numeric_if_possible(batch.column(name)) for name in names})
+    value_R = frame[expression] if expression in names else _evaluated(frame, expression)
+    number_R = pd.to_numeric(value_R, errors="coerce").to_numpy(np.float32, na_value=np.nan)
+    good_R = (number_R >= 0) & (number_R <= 1) if unit else np.isfinite(number_R)
+    if not good_R.all():
+        row = int(np.argmin(good_R))
+        raise ValueError(
+            f"{expression!r} is {str(value_R.iloc[row])!r} in {where(row)}; expected "
+            f"{'0 to 1' if unit else 'a finite number'}: mend or drop such rows"
+        )
+    return number_R
+
+
+def _evaluated(frame: pd.DataFrame, expression: str) -> pd.Series:
+    try:
+        value_R = frame.eval(expression, engine="python")
+    except Exception as error:  # pandas raises whatever an expression leads to
+        raise ValueError(f"expression {expression!r} cannot be evaluated: {error}") from error
+    if not isinstance(value_R, pd.Series) or len(value_R) != len(frame):
+        raise ValueError(f"expression {expression!r} does not give a value per row; expected one such as 'rating >= 4'")
+    return value_R
+
+
+def _numeric_if_possible(column: pa.Array) -> pd.Series:
+    """Text becomes numbers where all of it is numbers: a text file has no types."""
+    series = column.to_pandas()
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return series
+    try:
+        return pd.to_numeric(series)
+    except (ValueError, TypeError):
+        return series
+
+
+def names_in(expression: str, known: Collection[str]) -> list[str]:
+    """The columns that an expression reads; a column's own name is one.
+
+    Raises:
+      ValueError: a name that is no column, or no expression.
+    """
+    if expression in known:
+        return [expression]
+    try:
+        tree = ast.parse(expression, mode="eval")
+    except SyntaxError as error:
+        raise ValueError(
+            f"{expression!r} is neither a column nor an expression such as 'rating >= 4'; {nearest(expression, known)}"
+        ) from error
+    found = dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    for name in found:
+        if name not in known:
+            raise ValueError(f"column {name!r} of {expression!r} is missing; {nearest(name, known)}")
+    return list(found)
+
+
+def id_type(name: str, types: Collection[pa.DataType]) -> pa.DataType:
+    """The one type that the values of an id column are read as: int64, uint64, float64, bool or string.
+
+    Raises:
+      ValueError: types with no common order, such as numbers in one file and text in another.
+    """
+    kinds = {_id_type(name, t) for t in types} - {pa.null()}
+    if len(kinds) <= 1:
+        return kinds.pop() if kinds else pa.string()
+    if kinds == {pa.int64(), pa.float64()}:
+        return pa.float64()
+    raise ValueError(
+        f"column {name!r} holds mixed types: {', '.join(sorted(map(str, kinds)))}; expected one type in all files: "
+        "convert it"
+    )
+
+
+def _id_type(name: str, type: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(type):
+        type = type.value_type
+    if pa.types.is_null(type) or pa.types.is_boolean(type):
+        return type
+    if pa.types.is_integer(type):
+        return pa.uint64() if pa.types.is_uint64(type) else pa.int64()
+    if pa.types.is_floating(type):
+        return pa.float64()
+    if pa.types.is_nested(type):
+        raise ValueError(f"column {name!r} holds {type}; expected one value per row")
+    return pa.string()
+
+
+def ids(column: pa.Array, name: str, type: pa.DataType, where: Where, required: bool) -> pa.Array:
+    """The values of an id column as `type`; NaN is missing.
+
+    Raises:
+      ValueError: a missing value in a column that needs one.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    try:
+        column = column.cast(type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(f"column {name!r} cannot be read as {type} ({error}); convert it to text") from error
+    if pa.types.is_floating(type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    if required and column.null_count:
+        row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+        raise ValueError(f"column {name!r} has no value in {where(row)}; expected one in every row: drop such rows")
+    return column
+
+
+def ranked(parts: Sequence[pa.Array], untyped: Sequence[bool]) -> tuple[pa.Array, list[np.ndarray]]:
+    """The distinct values of all parts in ascending order, and the place (int32) of each part's values among them.
+
+    Where every part came from text files, which have no types, text that is a whole number in all values becomes int64;
+    so do floats without a fraction (a DataFrame's whole numbers beside missing ones). Text is in order of its bytes.
+
+    Raises:
+      ValueError: numbers in one part and text in another.
+    """
+    if len({part.type for part in parts}) > 1:
+        parts = [
+            _whole(part) if free or pa.types.is_floating(part.type) else part
+            for part, free in zip(parts, untyped, strict=True)
+        ]
+        kinds = {part.type for part in parts}
+        if kinds == {pa.int64(), pa.float64()}:
+            parts = [part.cast(pa.float64()) for part in parts]
+        elif len(kinds) > 1:
+            raise ValueError(f"mixed types in two tables: {', '.join(sorted(map(str, kinds)))}; expected one type")
+    encoded = pa.chunked_array(parts).dictionary_encode()
+    values = encoded.chunk(0).dictionary
+    if all(untyped) or pa.types.is_floating(values.type):
+        values = _whole(values)
+    order = pc.sort_indices(values).to_numpy()
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    return values.take(pa.array(order)), [place[chunk.indices.to_numpy()] for chunk in encoded.chunks]
+
+
+def _whole(values: pa.Array) -> pa.Array:
+    try:
+        whole = values.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return values
+    # "007", "+1" and "-0" are names that look like numbers: they would not come back as they were.
+    return whole if whole.cast(values.type).equals(values) else values

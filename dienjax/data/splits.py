@@ -1,0 +1,129 @@
+"""Who trains and who tests: each protocol as a pure function from a sorted log to its samples and training rows."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Protocol = Literal["last", "all", "time", "user"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The samples of a protocol and what training may know.
+
+    Attributes:
+      ends: by split name, per sample: its target's event row (protocols last and all).
+      shown: by split name, its impressions as numbers into all of them (protocols time and user).
+      train_E: events that training knows; train_U: users that training knows.
+    """
+
+    train_E: np.ndarray
+    train_U: np.ndarray
+    ends: dict[str, np.ndarray]
+    shown: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Fractions:
+    """Shares of the users, or of the impressions, that test, and of the others that validate."""
+
+    test: float
+    valid: float
+    seed: int
+
+
+def last(offsets: np.ndarray, fractions: Fractions) -> Split:
+    """Users are split, the target is the last event (DIEN paper); `train_all` has each target of the training users."""
+    count_U = np.diff(offsets)
+    parts = _split_users(count_U >= 2, fractions)
+    train_U = _marked(parts["train"], len(count_U))
+    train_E = np.repeat(train_U, count_U)
+    target_E = train_E.copy()
+    target_E[offsets[:-1][count_U > 0]] = False
+    ends = {name: offsets[user + 1] - 1 for name, user in parts.items()}
+    return Split(train_E, train_U, ends | {"train_all": np.flatnonzero(target_E)}, {})
+
+
+def leave_one_out(offsets: np.ndarray) -> Split:
+    """Of every user the last event tests, the one before validates, the other targets train (DIN paper)."""
+    count_U = np.diff(offsets)
+    row_E = np.arange(offsets[-1])
+    index_E = row_E - np.repeat(offsets[:-1], count_U)
+    left_E = np.repeat(offsets[1:], count_U) - 1 - row_E
+    ends = {
+        "train": np.flatnonzero((index_E >= 1) & (left_E >= 2)),
+        "valid": np.flatnonzero((index_E >= 1) & (left_E == 1)),
+        "test": np.flatnonzero((index_E >= 1) & (left_E == 0)),
+    }
+    return Split(left_E >= 2, count_U >= 4, ends, {})
+
+
+def by_user(offsets: np.ndarray, user_N: np.ndarray, fractions: Fractions) -> Split:
+    """Impressions by user: those of a user all train, all validate or all test."""
+    U = len(offsets) - 1
+    parts = _split_users(_marked(user_N, U), fractions)
+    shown = {name: np.flatnonzero(_marked(user, U)[user_N]) for name, user in parts.items()}
+    # Users without impressions test nothing: what they did may be known.
+    train_U = ~_marked(np.concatenate([parts["valid"], parts["test"]]), U)
+    return Split(np.repeat(train_U, np.diff(offsets)), train_U, {}, shown)
+
+
+def by_time(
+    offsets: np.ndarray, time_E: np.ndarray, user_N: np.ndarray, time_N: np.ndarray, fractions: Fractions
+) -> Split:
+    """Impressions by time: the latest test, those before validate; one moment is never divided.
+
+    Training knows the events before the first impression that validates.
+    """
+    N, ordered_N = len(time_N), np.sort(time_N)
+    test_n = share(fractions.test, N)
+    valid_n = share(fractions.valid, N - test_n)
+    end = np.inf
+    test_from = ordered_N[N - test_n] if test_n else end
+    valid_from = ordered_N[N - test_n - valid_n] if valid_n else test_from
+    part_N = (time_N >= valid_from).astype(int) + (time_N >= test_from)
+    shown = {name: np.flatnonzero(part_N == i) for i, name in enumerate(("train", "valid", "test"))}
+    train_E = time_E < valid_from
+    active = np.concatenate([np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[train_E], user_N[shown["train"]]])
+    return Split(train_E, _marked(active, len(offsets) - 1), {}, shown)
+
+
+def history_ends(user_E: np.ndarray, time_E: np.ndarray, user_N: np.ndarray, time_N: np.ndarray) -> np.ndarray:
+    """Per impression [N] one past the last event row of its user strictly before its time; all sorted by (user, time).
+
+    For a user without earlier events it is where the user's events begin, or would.
+    """
+    # One sorted list of both, impressions before events of the same moment: the events passed so far are the end.
+    is_event = np.concatenate([np.zeros(len(user_N), bool), np.ones(len(user_E), bool)])
+    order = np.lexsort((is_event, np.concatenate([time_N, time_E]), np.concatenate([user_N, user_E])))
+    passed = np.cumsum(is_event[order])
+    end_N = np.empty(len(user_N), np.int64)
+    shown = ~is_event[order]
+    end_N[order[shown]] = passed[shown]
+    return end_N
+
+
+def groups(user_R: np.ndarray, time_R: np.ndarray) -> np.ndarray:
+    """Offsets [N + 1] of the runs of equal user and time in rows sorted by both."""
+    starts = np.flatnonzero((np.diff(user_R, prepend=-1) != 0) | np.append(True, time_R[1:] != time_R[:-1]))
+    return np.append(starts, len(user_R))
+
+
+def share(fraction: float, n: int) -> int:
+    """How many of n a fraction is; at least one unless it or n is 0."""
+    return max(1, round(fraction * n)) if fraction and n else 0
+
+
+def _split_users(eligible_U: np.ndarray, fractions: Fractions) -> dict[str, np.ndarray]:
+    shuffled = np.random.default_rng(fractions.seed).permutation(np.flatnonzero(eligible_U))
+    test_n = share(fractions.test, len(shuffled))
+    valid_n = share(fractions.valid, len(shuffled) - test_n)
+    test, valid, train = (np.sort(part) for part in np.split(shuffled, [test_n, test_n + valid_n]))
+    return {"train": train, "valid": valid, "test": test}
+
+
+def _marked(index: np.ndarray, n: int) -> np.ndarray:
+    mask = np.zeros(n, bool)
+    mask[index] = True
+    return mask
