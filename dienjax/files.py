@@ -71,6 +71,7 @@ def new_folder(path: str | Path, force: bool = False) -> Iterator[Path]:
         except OSError:
             if replaces:
                 os.rename(old, path)
+            _refuse_existing(path, force)  # another process was faster
             raise
     finally:
         _remove(temporary)

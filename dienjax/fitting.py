@@ -156,7 +156,7 @@ class _Loop:
     def _epoch(self, arrived: list[int]) -> None:
         fit, epoch, steps = self.config.fit, self.position.epoch, self.loader.steps()
         for planned, batch in self.loader.epoch(epoch, self.position.step):
-            _check_labels(batch, self.config.loss.task)
+            _check_labels(batch, planned, self.config.loss.task)
             self.state, metrics = self.train_step(self.state, batch, self.key)
             self.position = replace(self.position, step=self.position.step + 1)
             step = epoch * steps + self.position.step
@@ -236,15 +236,16 @@ class _Loop:
         plot_curves(self.record.lines, self.run.path / "curves.png", f"{self.config.model.name} · {self.run.path.name}")
 
 
-def _check_labels(batch: Batch, task: Task) -> None:
+def _check_labels(batch: Batch, planned: Planned, task: Task) -> None:
     """Raises ValueError for a label that a logistic loss cannot take."""
     labels = {"label": batch.label_BK} if task == "binary" else {}
     if batch.hist_label_BT is not None:
         labels["hist_label"] = batch.hist_label_BT
     for name, label in labels.items():
         if (bad := (label < 0) | (label > 1)).any():
+            row, at = np.argwhere(bad)[0]
             raise ValueError(
-                f"fit: {name} holds {label[bad][0]}; expected 0 to 1 (1: clicked): "
+                f"fit: {name} holds {label[row, at]} in sample {planned.index[row]}; expected 0 to 1 (1: clicked): "
                 'convert it, or set loss.task="regression" for a numeric label'
             )
 

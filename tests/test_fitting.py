@@ -222,7 +222,7 @@ def test_tensorboard_files_on_request(config, drift_store, tmp_path):
 
 def test_a_label_beyond_0_and_1_is_refused_in_a_binary_task(config, drift_store, tmp_path):
     data = arrays(drift_store.schema, [3] * 64, label=np.full((64, 2), 2.5))
-    with pytest.raises(ValueError, match=r"label holds 2.5; expected 0 to 1 .* loss.task=\"regression\""):
+    with pytest.raises(ValueError, match=r"label holds 2.5 in sample \d+; expected 0 to 1 .* loss.task=\"regression\""):
         fit(config, data, None, tmp_path / "run", progress=False)
 
 

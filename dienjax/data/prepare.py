@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -89,22 +90,30 @@ def prepare(
     fields = Fields(user, item, time, *map(tuple, (attributes, user_attributes, context, dense)))
     _check(settings, fields, impressions is not None, label, engine)
 
-    shown_names = column_names(impressions) if impressions is not None else []
+    numbers = {name: name for name in dense} | {"label": str(label)}
+    shown_roles = Roles(user, item, time, (*attributes, *context), numbers)
+    shown_names = column_names(impressions, shown_roles) if impressions is not None else []
     of_shown = tuple(name for name in user_attributes if name in shown_names)
     of_events = tuple(name for name in user_attributes if name not in shown_names)
     labels = {"hist_label": hist_label} if hist_label else {}
     tables = [Table("events", events, Roles(user, item, time, (*attributes, *of_events), labels, unit="hist_label"))]
     if impressions is not None:
-        numbers = {name: name for name in dense} | {"label": str(label)}
-        roles = Roles(user, item, time, (*attributes, *context, *of_shown), numbers)
+        roles = replace(shown_roles, attributes=(*shown_roles.attributes, *of_shown))
         tables.append(Table("impressions", impressions, roles))
     columns = {"user": user, "item": item, "time": time, "hist_label": hist_label, "label": label}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as folder:
-        values, (log, *shown) = sort_tables(tables, Path(folder), engine, progress)
-        return build_store(
-            values, log, shown[0] if shown else None, fields, settings, out, columns=columns, force=force
-        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as folder:
+            values, (log, *shown) = sort_tables(tables, Path(folder), engine, progress)
+            return build_store(
+                values, log, shown[0] if shown else None, fields, settings, out, columns=columns, force=force
+            )
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError as error:
+        raise OSError(
+            f"prepare: {out} was not written, and nothing is left of it: {error}; is the disk full?"
+        ) from error
 
 
 def _check(settings: Settings, fields: Fields, has_impressions: bool, label: str | None, engine: str) -> None:
@@ -116,13 +125,11 @@ def _check(settings: Settings, fields: Fields, has_impressions: bool, label: str
         raise ValueError(f"prepare: engine={engine!r}; {nearest(str(engine), get_args(Engine))}")
     if has_impressions != (protocol in ("time", "user")):
         raise ValueError(
-            f"prepare: protocol={protocol!r} {'with' if has_impressions else 'without'} impressions; expected 'time' or "
-            "'user' with impressions, 'last' or 'all' without"
+            f"prepare: protocol={protocol!r} {'with' if has_impressions else 'without'} impressions; expected 'time' "
+            "or 'user' with impressions, 'last' or 'all' without"
         )
     if has_impressions != (label is not None):
-        raise ValueError(
-            "prepare: impressions and label go together; expected both or neither"
-        )
+        raise ValueError("prepare: impressions and label go together; expected both or neither")
     if not has_impressions and (fields.context or fields.dense):
         raise ValueError("prepare: context and dense are columns of the impressions, and there are none: give them")
     if settings.grow and settings.like is None:

@@ -139,11 +139,11 @@ def open_log(log: Log, roles: Roles) -> list[Source]:
     return [_file(path, roles) for pattern in paths for path in _matching(str(pattern))]
 
 
-def column_names(log: Log) -> list[str]:
-    """The names of a log's columns."""
+def column_names(log: Log, roles: Roles) -> list[str]:
+    """The names of a log's columns; the roles tell what separates those of a text file."""
     if isinstance(log, pd.DataFrame):
         return [str(name) for name in log.columns]
-    return list(open_log(log, Roles("", "", ""))[0].types)
+    return list(open_log(log, roles)[0].types)
 
 
 def _of(name: str) -> str:
@@ -253,9 +253,9 @@ def _text(path: str, compression: str | None, delimiter: str | None, roles: Role
             ) from error
 
     try:
-        with io.TextIOWrapper(stream(), encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(stream(), encoding="utf-8-sig", errors="replace") as file:
             header = file.readline().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ValueError(f"{path!r} cannot be read: {error}; expected UTF-8 text with a header") from error
     if delimiter is None:
         # The one that makes most of the wanted columns appear, the comma among equals.

@@ -1,6 +1,7 @@
 """Sorting a log that is larger than memory: DuckDB reads, joins and sorts it on disk."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,8 @@ def sort_with_duckdb(tables: Sequence[Table], folder: Path, progress: bool = Fal
         settings: dict[str, Any] = {"memory_limit": DUCKDB_MEMORY, "temp_directory": str(folder / "spill")}
         with duckdb.connect(str(folder / "log.duckdb"), config=settings) as database:
             return _sort(database, tables, folder, progress)
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        raise OSError(
-            f"DuckDB cannot sort the log in {folder.parent}: {error}; expected more free disk space"
-        ) from error
+    except duckdb.OperationalError as error:
+        raise OSError(f"DuckDB cannot sort the log: {error}") from error
     finally:
         for file in (folder / "log.duckdb", folder / "log.duckdb.wal"):
             file.unlink(missing_ok=True)
@@ -76,6 +75,10 @@ def _load(database: Any, i: int, table: Table, progress: bool) -> Rows:
 
 
 def _fetch(database: Any, i: int, table: Table, folder: Path, dates: bool) -> Sorted:
+    """The sorted rows of table i, written to files one after the other and mapped from there.
+
+    Written, not mapped to be written: on a full disk that would be a signal that kills the process, not an error.
+    """
     ids, numbers = table.roles.ids, list(table.roles.numbers)
     codes = [f"coalesce(code{i}_{c}.code, -1) AS code{c}" for c in range(len(ids))]
     joins = [f"LEFT JOIN code{i}_{c} ON rows{i}.id{c} = code{i}_{c}.value" for c in range(len(ids))]
@@ -83,23 +86,12 @@ def _fetch(database: Any, i: int, table: Table, folder: Path, dates: bool) -> So
         f"SELECT rows{i}.time, {', '.join([*codes, *(f'number{c}' for c in range(len(numbers)))])} "
         f"FROM rows{i} {' '.join(joins)} ORDER BY code0, time, row"
     )
-    (R,) = database.cursor().execute(f"SELECT count(*) FROM rows{i}").fetchone()
-    arrays: list[np.ndarray] = []
-    start = 0
-    for batch in result.to_arrow_reader(BLOCK_ROWS):
-        if not arrays:
-            arrays = [
-                _mapped(folder / f"{i}_{n}.npy", c.type.to_pandas_dtype(), R) for n, c in enumerate(batch.columns)
-            ]
-        for array, column in zip(arrays, batch.columns, strict=True):
-            array[start : start + len(batch)] = column.to_numpy(zero_copy_only=False)
-        start += len(batch)
-    time_R, *rest = arrays
-    return Sorted(
-        time_R, dict(zip(ids, rest[: len(ids)], strict=True)), dict(zip(numbers, rest[len(ids) :], strict=True)), dates
-    )
-
-
-def _mapped(file: Path, dtype: Any, R: int) -> np.ndarray:
-    # Written through the page cache, so that the operating system may drop what is not being read.
-    return np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=(R,)).view(np.ndarray)
+    with ExitStack() as stack:
+        paths = [folder / f"{i}_{c}" for c in range(1 + len(ids) + len(numbers))]
+        files = [stack.enter_context(open(path, "wb")) for path in paths]
+        for batch in result.to_arrow_reader(BLOCK_ROWS):
+            columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+            for file, column in zip(files, columns, strict=True):
+                file.write(column.data)
+    time_R, *rest = (np.memmap(p, c.dtype, mode="r").view(np.ndarray) for p, c in zip(paths, columns, strict=True))
+    return Sorted(time_R, dict(zip(ids, rest, strict=False)), dict(zip(numbers, rest[len(ids) :], strict=True)), dates)

@@ -2,9 +2,11 @@
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
-from dienjax.data.loader import Loader, StoreSplit
+from dienjax.data.loader import Loader, StoreSplit, cut_rows
+from dienjax.data.prepare import prepare
 
 
 def same(a, b):
@@ -173,3 +175,34 @@ def test_wrong_input(store):
     dataset.length_N = dataset.length_N[:0]
     with pytest.raises(ValueError, match="no samples"):
         Loader(dataset, 4)
+
+
+@pytest.mark.parametrize(("counts", "K"), [([1, 1, 1], 1), ([6, 6, 6], 6), ([1] * 100 + [200], 2), ([2, 0, 3, 5], 5)])
+def test_rows_of_candidates_are_cut_where_it_is_least_work(counts, K):
+    first = np.concatenate([[0], np.cumsum(counts)])
+    got, sample_R, from_R, to_R = cut_rows(first)
+    assert got == K
+    assert (to_R - from_R).max() <= K
+    rows = [(int(s), c) for s, a, b in zip(sample_R, from_R, to_R, strict=True) for c in range(a, b)]
+    assert rows == [(n, c) for n in range(len(counts)) for c in range(first[n], first[n + 1])]
+
+
+def test_rows_hold_the_stored_candidates(tmp_path):
+    events = pd.DataFrame({"u": [1, 1, 1, 2], "i": [5, 6, 7, 5], "t": [1, 2, 3, 1]})
+    shown = pd.DataFrame(
+        {"u": [1, 1, 1, 2], "i": [5, 6, 7, 6], "t": [3, 3, 3, 1], "y": [0, 1, 0, 1], "x": [1.5, 2, 3, 4]}
+    )
+    store = prepare(
+        events, tmp_path / "s", user="u", item="i", time="t", impressions=shown, label="y", dense=["x"],
+        test_fraction=0, valid_fraction=0,
+    )  # fmt: skip
+    dataset = StoreSplit(store, "train")
+    (_, batch), *rest = Loader(dataset, 4, shuffle=False).epoch(0)
+    batch.check(store.schema)
+    assert not rest
+    assert batch.mask_BT.sum(axis=1).tolist() == [2, 0, 0, 0]
+    order = np.argsort(-batch.mask_BK.sum(axis=1), kind="stable")
+    assert batch.mask_BK[order].sum(axis=1).tolist() == [3, 1, 0, 0]
+    assert batch.candidate["x"][order].tolist() == [[1.5, 2, 3], [4, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert batch.label_BK[order].tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert (batch.candidate["i"] > 0).tolist() == batch.mask_BK.tolist()

@@ -1,10 +1,16 @@
 """Splits, ids and candidates against the log itself."""
 
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from dienjax.data.prepare import prepare
+from dienjax.data.store import Store
 
 SMALL = {"user": "u", "item": "i", "time": "t"}
 
@@ -196,3 +202,70 @@ def test_an_empty_log_is_refused(tmp_path):
         prepare(small().iloc[:0], tmp_path / "s", **SMALL)
     with pytest.raises(TypeError, match="expected a DataFrame"):
         prepare([1, 2], tmp_path / "s", **SMALL)
+
+
+def test_two_runs_into_one_folder_leave_one_whole_store(tmp_path):
+    frames = [small(i=[k, k + 1, k + 2] * 3) for k in (10, 20)]
+    start = threading.Barrier(2)
+
+    def attempt(frame):
+        start.wait()
+        try:
+            return prepare(frame, tmp_path / "s", **SMALL)
+        except FileExistsError:
+            return None
+
+    with ThreadPoolExecutor(2) as pool:
+        stores = list(pool.map(attempt, frames))
+    (k,) = [k for k, store in zip((10, 20), stores, strict=True) if store is not None]
+    assert set(Store.open(tmp_path / "s").vocabulary("i")["value"]) == {k, k + 1, k + 2}
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
+FULL_DISK = """
+import resource, sys
+import numpy as np, pandas as pd
+from dienjax.data.prepare import prepare
+
+frame = pd.DataFrame({"u": np.arange(90_000) // 3, "i": np.arange(90_000) % 9, "t": 1})
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+for engine in ("memory", "duckdb"):
+    try:
+        prepare(frame, sys.argv[1], user="u", item="i", time="t", engine=engine)
+    except OSError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path / "s"], capture_output=True, text=True, check=True)
+    assert done.stdout.count("was not written, and nothing is left of it") == 2, done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": "y"}, "impressions and label go together"),
+        ({"impressions": small(), "label": None}, "impressions and label go together"),
+        (
+            {"impressions": small(), "label": "y", "protocol": "last"},
+            "'last' with impressions; expected 'time' or 'user'",
+        ),
+        ({"protocol": "time"}, "'time' without impressions"),
+        ({"context": ["c"]}, "context and dense are columns of the impressions"),
+        ({"grow": True}, "name it: like=STORE"),
+        ({"min_count": 0}, "min_count=0"),
+        ({"engine": "spark"}, "engine='spark'; known names|did you mean"),
+        ({"impressions": small(), "label": "y"}, "impressions: column 'y' is missing|known names"),
+        (
+            {"impressions": small(y=["no"] * 9), "label": "y"},
+            "impressions: 'y' is 'no' in row 0; expected a finite number",
+        ),
+        ({"user_attributes": ["city"]}, "events: column 'city' is missing"),
+    ],
+)
+def test_arguments_that_do_not_fit_together(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        prepare(small(), tmp_path / "s", **(SMALL | changes))
+    assert list(tmp_path.iterdir()) == []
