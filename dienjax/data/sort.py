@@ -79,10 +79,15 @@ def sort_tables(
     if engine == "auto":
         engine = "duckdb" if _is_large(tables) and _has_duckdb() else "memory"
     if engine == "memory":
-        return _in_memory(tables, progress)
-    from dienjax.data.sort_duckdb import sort_with_duckdb
+        values, result = _in_memory(tables, progress)
+    else:
+        from dienjax.data.sort_duckdb import sort_with_duckdb
 
-    return sort_with_duckdb(tables, folder, progress)
+        values, result = sort_with_duckdb(tables, folder, progress)
+    if len({rows.dates for rows in result}) > 1:
+        kinds = ", ".join(f"{t.name}: {'dates' if r.dates else 'numbers'}" for t, r in zip(tables, result, strict=True))
+        raise ValueError(f"prepare: the times are of two kinds ({kinds}); expected the same in both: convert one")
+    return values, result
 
 
 def rank_columns(

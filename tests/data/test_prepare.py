@@ -262,6 +262,10 @@ def test_a_full_disk_leaves_nothing(tmp_path):
             {"impressions": small(y=["no"] * 9), "label": "y"},
             "impressions: 'y' is 'no' in row 0; expected a finite number",
         ),
+        (
+            {"impressions": small(y=1, t=pd.Timestamp("2020-01-01")), "label": "y"},
+            "events: numbers, impressions: dates",
+        ),
         ({"user_attributes": ["city"]}, "events: column 'city' is missing"),
     ],
 )
