@@ -200,14 +200,14 @@ def ranked(parts: Sequence[pa.Array], untyped: Sequence[bool]) -> tuple[pa.Array
             parts = [part.cast(pa.float64()) for part in parts]
         elif len(kinds) > 1:
             raise ValueError(f"mixed types in two tables: {', '.join(sorted(map(str, kinds)))}; expected one type")
-    encoded = pa.chunked_array(parts).dictionary_encode()
-    values = encoded.chunk(0).dictionary
+    distinct = pa.chunked_array(parts).unique()
+    values = distinct
     if all(untyped) or pa.types.is_floating(values.type):
         values = _whole(values)
     order = pc.sort_indices(values).to_numpy()
     place = np.empty(len(order), np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
-    return values.take(pa.array(order)), [place[chunk.indices.to_numpy()] for chunk in encoded.chunks]
+    return values.take(pa.array(order)), [place[pc.index_in(part, distinct).to_numpy()] for part in parts]
 
 
 def _whole(values: pa.Array) -> pa.Array:

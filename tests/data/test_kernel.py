@@ -240,3 +240,16 @@ def test_users_of_impressions_have_their_profile(tmp_path):
     assert raw(store, "city", store.users["city"]) == ["x", None, "y"]
     assert raw(store, "age", store.users["age"]) == [1, 2, None]
     assert isinstance(store, Store)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_column_without_any_value(engine, tmp_path):
+    events = pd.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 1, 3], "time": [1, 2, 1, 2], "kind": [5, 6, 5, 7]})
+    shown = pd.DataFrame({"user": [1, 2], "item": [3, 1], "time": 5, "kind": pd.array([None, None], "Int64")})
+    store = prepare(
+        events, tmp_path / "s", **ROLES, impressions=shown.assign(y=1, place=None), label="y", context=["place"],
+        test_fraction=0, valid_fraction=0, engine=engine,
+    )  # fmt: skip
+    field = store.samples("train").candidates.field
+    assert (field["kind"].tolist(), field["place"].tolist()) == ([1, 1], [1, 1])
+    assert len(store.vocabulary("place")) == 0
