@@ -195,6 +195,31 @@ def describe(target: Positional[Path], store: Path | None = None, svg: Path | No
     print(describe_file(target, store, svg))
 
 
+def inspect(store: Positional[Path], json: bool = False, picture: Path | None = None) -> None:
+    """Show what an event store holds, and check it: counts, splits, history lengths, unknown ids, leaks, sizes.
+
+    A leak is a history that holds an event after the time of its label; the exit code is then 1. A damaged store, such
+    as one whose times are out of order, is an error.
+
+    Args:
+      store: event store, as `dienjax prepare` writes it.
+      json: print one JSON object with everything; what is not defined, such as the label rate of no labels, is null.
+      picture: PNG, SVG or PDF file for history lengths and activity over time.
+    """
+    from dataclasses import asdict
+
+    from dienjax.data.inspect import alarms, inspect_store, text
+
+    facts = inspect_store(store)
+    if picture:
+        from dienjax.data.inspect_picture import draw
+
+        draw(facts, picture)
+    print(_dumps(asdict(facts)) if json else text(facts))
+    if alarms(facts):
+        sys.exit(1)
+
+
 def export(run: Positional[Path], output: Path, force: bool = False) -> None:
     """Export a run's best checkpoint to ONNX, checked against JAX before anything is written.
 
@@ -209,7 +234,7 @@ def export(run: Positional[Path], output: Path, force: bool = False) -> None:
     print(f"{export_onnx(Run.open(run), output, force=force)}\n{(output / 'parity.txt').read_text()}")
 
 
-COMMANDS = {f.__name__: f for f in (demo, prepare, train, evaluate, predict, describe, export)}
+COMMANDS = {f.__name__: f for f in (demo, prepare, inspect, train, evaluate, predict, describe, export)}
 
 
 def _dumps(data: dict) -> str:
@@ -237,7 +262,7 @@ def main(argv: list[str] | None = None) -> None:
             COMMANDS, prog="dienjax", description=_description(), args=argv, config=(FlagCreatePairsOff,)
         )
     except Exception as error:
-        from dienjax.fitting import Interrupted
+        from dienjax.errors import Interrupted
 
         if not isinstance(error, (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError)):
             raise

@@ -1,7 +1,19 @@
-"""The sentence that an error adds when a name is not known: the nearest ones that are."""
+"""What errors have in common: the sentence that names the nearest known names, and the stop by a signal."""
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+
+
+class Interrupted(RuntimeError):
+    """SIGINT or SIGTERM arrived; the state was saved, and `--resume` continues from it."""
+
+    def __init__(self, number: int, run: Path) -> None:
+        super().__init__(
+            f"stopped by {signal.Signals(number).name}; the state is saved in {run}; --resume goes on from there"
+        )
+        self.number = number
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

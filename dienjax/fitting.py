@@ -19,22 +19,13 @@ from dienjax.carry import carry_weights, check_origin, summary
 from dienjax.config import Config
 from dienjax.data.loader import Dataset, Loader, Planned
 from dienjax.data.store import Store
+from dienjax.errors import Interrupted
 from dienjax.evaluation import eval_loader, score, store_split
 from dienjax.metrics import Task, auc_from_histogram
 from dienjax.record import Record, import_tensorboard
 from dienjax.report import plot_curves
 from dienjax.run import Run
 from dienjax.train import Metrics, TrainState, make_eval_step, make_train_step
-
-
-class Interrupted(RuntimeError):
-    """SIGINT or SIGTERM arrived; the state was saved, and `--resume` continues from it."""
-
-    def __init__(self, number: int, run: Path) -> None:
-        super().__init__(
-            f"stopped by {signal.Signals(number).name}; the state is saved in {run}; --resume goes on from there"
-        )
-        self.number = number
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from dienjax import evaluate
 from dienjax.cli import COMMANDS, main
-from dienjax.fitting import Interrupted
+from dienjax.errors import Interrupted
 from dienjax.report import read_metrics
 
 
@@ -107,3 +107,44 @@ def test_a_signal_is_the_exit_code(capsys, config, drift_store, tmp_path, monkey
         main(["train", str(tmp_path / "c.toml"), "--store", str(drift_store.path), "--run", str(tmp_path / "run")])
     assert left.value.code == 143
     assert "stopped by SIGTERM" in capsys.readouterr().err
+
+
+def test_from_a_click_log_to_a_score(capsys, tmp_path):
+    """Events and impressions in text files: prepared, inspected, trained on, and scored with the log's own values."""
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame({"user": rng.integers(0, 40, 300), "item": rng.integers(0, 9, 300), "time": range(300)})
+    events["kind"] = events["item"] % 3
+    shown = events.sample(80, random_state=0).assign(
+        place=lambda f: f["item"] % 2, price=0.5, click=lambda f: f["kind"] > 0
+    )
+    shown = pd.concat([shown, shown[:30].assign(item=3, kind=0, click=False)])  # two candidates at one time
+    shown["click"] = shown["click"].astype(int)
+    events.to_csv(tmp_path / "events.csv.gz", index=False)
+    shown.to_csv(tmp_path / "shown.tsv", index=False, sep="\t")
+    files = ["--events", tmp_path / "events.csv.gz", "--impressions", tmp_path / "shown.tsv"]
+    columns = ["--user", "user", "--item", "item", "--time", "time", "--attribute", "kind", "--label", "click"]
+    columns += ["--context", "place", "--dense", "price", "--hist-label", "item >= 2"]
+    fractions = ["--test-fraction", "0.3", "--valid-fraction", "0.2", "--min-count", "2"]
+    main([str(a) for a in ("prepare", *files, *columns, *fractions, "--out", tmp_path / "store")])
+    assert "40 users, 300 events, 110 impressions" in capsys.readouterr().out
+    main(["inspect", str(tmp_path / "store")])
+    assert "no leak" in capsys.readouterr().out
+    (tmp_path / "c.toml").write_text(
+        '[model]\nname = "DIN"\ndim = 2\nattention_hidden = [4]\ntower = [4]\n[data]\nbatch_size = 32\nlengths = []\n'
+        "max_len = 5\n[fit]\nepochs = 1\n"
+    )
+    main([str(a) for a in ("train", tmp_path / "c.toml", "--store", tmp_path / "store", "--run", tmp_path / "run")])
+    main(["evaluate", str(tmp_path / "run"), "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["logloss"] > 0
+    row = {"hist_item": [[1, 2, 99]], "hist_kind": [[1, 2, 0]], "item": [[3, 4]], "kind": [[0, 1]], "place": [[1, 0]]}
+    pd.DataFrame(row | {"price": [[0.5, 1.5]]}).to_parquet(tmp_path / "rows.parquet")
+    main(["predict", str(tmp_path / "run"), "--input", str(tmp_path / "rows.parquet"), "--output", str(tmp_path / "p")])
+    assert [0 < p < 1 for p in pd.read_parquet(tmp_path / "p")["probability"][0]] == [True, True]
+
+
+def test_prepare_says_what_is_wrong_in_one_line(capsys, tmp_path):
+    (tmp_path / "a.csv").write_text("user,item,time\n1,2,soon\n")
+    argv = ["prepare", "--events", tmp_path / "a.csv", "--user", "user", "--item", "item", "--time", "time", "--out"]
+    error = fails(capsys, *argv, tmp_path / "s")
+    assert "events: time column 'time' holds 'soon' in line 2 of" in error
+    assert error.count("\n") == 1

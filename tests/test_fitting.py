@@ -12,8 +12,8 @@ import pytest
 
 from dienjax import ModelConfig, PaddedArrays, fit, fit_store
 from dienjax.checkpoint import steps
+from dienjax.errors import Interrupted
 from dienjax.evaluation import evaluate, store_split
-from dienjax.fitting import Interrupted
 from dienjax.report import read_metrics
 
 STEPS = 10

@@ -47,16 +47,14 @@ def last(offsets: np.ndarray, fractions: Fractions) -> Split:
 
 def leave_one_out(offsets: np.ndarray) -> Split:
     """Of every user the last event tests, the one before validates, the other targets train (DIN paper)."""
-    count_U = np.diff(offsets)
-    row_E = np.arange(offsets[-1])
-    index_E = row_E - np.repeat(offsets[:-1], count_U)
-    left_E = np.repeat(offsets[1:], count_U) - 1 - row_E
-    ends = {
-        "train": np.flatnonzero((index_E >= 1) & (left_E >= 2)),
-        "valid": np.flatnonzero((index_E >= 1) & (left_E == 1)),
-        "test": np.flatnonzero((index_E >= 1) & (left_E == 0)),
-    }
-    return Split(left_E >= 2, count_U >= 4, ends, {})
+    count_U, last_U = np.diff(offsets), offsets[1:] - 1
+    train_E = np.ones(offsets[-1], bool)
+    train_E[last_U[count_U >= 1]] = False
+    train_E[last_U[count_U >= 2] - 1] = False
+    target_E = train_E.copy()
+    target_E[offsets[:-1][count_U >= 1]] = False
+    ends = {"train": np.flatnonzero(target_E), "valid": last_U[count_U >= 3] - 1, "test": last_U[count_U >= 2]}
+    return Split(train_E, count_U >= 4, ends, {})
 
 
 def by_user(offsets: np.ndarray, user_N: np.ndarray, fractions: Fractions) -> Split:

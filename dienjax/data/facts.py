@@ -1,0 +1,213 @@
+"""What an event store holds, in numbers: counted over every event, candidate and sample."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from dienjax.data.damage import BLOCK, check, id_fields
+from dienjax.data.store import Samples, Store
+from dienjax.schema import UNKNOWN
+
+PERCENTS = (10, 50, 90, 99, 100)
+MOMENTS = 60
+"""Activity is counted in this many equal parts of the log's time."""
+Unit = Literal["dates", "unix seconds", "numbers"]
+Time = int | float
+Share = float | None
+"""In [0, 1], None where there is nothing to share."""
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """One split in numbers.
+
+    Attributes:
+      users: how many have a sample; users_without_history: how many have one whose history is empty.
+      candidates: how many are stored; None where the target is an event and negatives are drawn.
+      k_max: candidates of one sample at most.
+      label_mean: the label rate, or the mean label of a regression.
+      history: by percent, the least length that so many percent of the samples do not exceed.
+      history_bins: samples with a history of 0, 1, 2-3, 4-7, 8-15, ... events.
+      unknown: share of ids that are unknown: by side (candidate, history, user), by field. A target that is an event
+        counts as the candidate; histories count in full, an event in each history that holds it.
+      first, last: the earliest and the latest time of a label.
+      leaks: samples whose history holds an event after the label's time; ties: at it, and none after.
+      empty: samples without history.
+    """
+
+    samples: int
+    users: int
+    users_without_history: int
+    candidates: int | None
+    k_max: int | None
+    label_mean: float | None
+    history: dict[str, int | None]
+    history_bins: list[int]
+    unknown: dict[str, dict[str, Share]]
+    first: Time | None
+    last: Time | None
+    leaks: int
+    ties: int
+    empty: int
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """An embedding table: its rows (padding and unknown included), known values, and the fields that read it."""
+
+    rows: int
+    known: int
+    fields: list[str]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A store in numbers, all of them plain: `dataclasses.asdict` of it is JSON.
+
+    Attributes:
+      settings: protocol, seed, fractions, min_count, as prepare was given them.
+      impressions: stored candidates that were shown; None where the targets are events.
+      users_without_events: users of the impressions of whom the log has no event.
+      time_unit: what the times are: dates, numbers that look like seconds since 1970, or numbers.
+      activity: events in equal parts of the time from first to last.
+      hist_label_mean: share of the events that were a positive signal; None where the log does not say.
+    """
+
+    path: str
+    schema_hash: str
+    settings: dict
+    item: str
+    users: int
+    users_without_events: int
+    events: int
+    impressions: int | None
+    time_unit: Unit
+    first: Time
+    last: Time
+    activity: list[int]
+    hist_label_mean: Share
+    tables: dict[str, TableFacts]
+    splits: dict[str, SplitFacts]
+    left_out: dict[str, int]
+    noticed: dict[str, int]
+
+
+def inspect(store: Store) -> Facts:
+    """What the store holds; every event, candidate and sample is looked at.
+
+    Raises:
+      ValueError: a damaged store, see `check`.
+    """
+    check(store)
+    first, last = store.time_E.min().item(), store.time_E.max().item()
+    unknown_before = {name: _unknown_before(id_E) for name, id_E in store.events.items()}
+    splits = {name: _split(store, name, unknown_before) for name in store.splits}
+    shown = store.info.get("protocol") in ("time", "user")
+    return Facts(
+        path=str(store.path),
+        schema_hash=store.schema.hash,
+        settings={name: store.info.get(name) for name in ("protocol", "seed", "fractions", "min_count")},
+        item=store.schema.item,
+        users=len(store.offsets) - 1,
+        users_without_events=int((np.diff(store.offsets) == 0).sum()),
+        events=len(store.time_E),
+        impressions=sum(split.candidates or 0 for split in splits.values()) if shown else None,
+        time_unit=_unit(store, first, last),
+        first=first,
+        last=last,
+        activity=np.histogram(store.time_E, MOMENTS, (first, last))[0].tolist(),
+        hist_label_mean=None if store.hist_label_E is None else float(store.hist_label_E.mean(dtype=np.float64)),
+        tables={
+            t.name: TableFacts(t.size, t.size - 2, [f.name for f in store.schema.id_fields if f.table == t.name])
+            for t in store.schema.tables
+        },
+        splits=splits,
+        left_out=dict(store.info.get("left_out", {})),
+        noticed=dict(store.info.get("noticed", {})),
+    )
+
+
+def percentiles(count_L: np.ndarray) -> dict[str, int | None]:
+    """By percent, the least index that so many percent do not exceed, of counts [L] by index; None where all are 0."""
+    below_L = np.cumsum(count_L)
+    total = int(below_L[-1])
+    # In whole numbers: 0.1 * 30 is more than 3.
+    return {str(p): int(np.searchsorted(below_L, -(-p * total // 100))) if total else None for p in PERCENTS}
+
+
+def _split(store: Store, name: str, unknown_before: dict[str, np.ndarray]) -> SplitFacts:
+    samples = store.samples(name)
+    shown = samples.candidates
+    count_U = np.diff(store.offsets)
+    length_count_L = np.zeros(int(count_U.max(initial=0)) + 1, np.int64)
+    has_sample_U, has_empty_U = np.zeros((2, len(count_U)), bool)
+    unknown_in_history = dict.fromkeys(store.events, 0)
+    leaks = ties = 0
+    spans = []
+    for start in range(0, len(samples), BLOCK):
+        user_n, end_n = samples.user_N[start : start + BLOCK], samples.end_N[start : start + BLOCK]
+        first_n = store.offsets[user_n]
+        length_n = end_n - first_n
+        length_count_L += np.bincount(length_n, minlength=len(length_count_L))
+        has_sample_U[user_n] = True
+        has_empty_U[user_n[length_n == 0]] = True
+        time_n = shown.time_N[start : start + BLOCK] if shown else store.time_E[end_n]
+        spans.append((time_n.min().item(), time_n.max().item()))
+        # Events of a user are sorted by time, so the last one before the end decides for the whole history.
+        latest_n = store.time_E[np.maximum(end_n - 1, 0)]
+        leaks += int(((length_n > 0) & (latest_n > time_n)).sum())
+        ties += int(((length_n > 0) & (latest_n == time_n)).sum())
+        for field, before in unknown_before.items():
+            unknown_in_history[field] += int((before[end_n] - before[first_n]).sum(dtype=np.int64))
+    history_events = int(length_count_L @ np.arange(len(length_count_L)))
+    return SplitFacts(
+        samples=len(samples),
+        users=int(has_sample_U.sum()),
+        users_without_history=int(has_empty_U.sum()),
+        candidates=len(shown.label_C) if shown else None,
+        k_max=int(np.diff(shown.first).max(initial=0)) if shown else None,
+        label_mean=float(shown.label_C.mean(dtype=np.float64)) if shown and len(shown.label_C) else None,
+        history=percentiles(length_count_L),
+        history_bins=_by_magnitude(length_count_L),
+        unknown={
+            "candidate": _unknown_candidates(store, samples),
+            "history": {f: n / history_events if history_events else None for f, n in unknown_in_history.items()},
+            "user": {f.name: _unknown(store.users[f.name][samples.user_N]) for f in id_fields(store, "user")},
+        },
+        first=min((low for low, _ in spans), default=None),
+        last=max((high for _, high in spans), default=None),
+        leaks=leaks,
+        ties=ties,
+        empty=int(length_count_L[0]),
+    )
+
+
+def _unknown_candidates(store: Store, samples: Samples) -> dict[str, Share]:
+    if samples.candidates is None:
+        return {name: _unknown(id_E[samples.end_N]) for name, id_E in store.events.items()}
+    names = [*store.events, *(f.name for f in id_fields(store, "candidate"))]
+    return {name: _unknown(samples.candidates.field[name]) for name in names}
+
+
+def _unknown(ids: np.ndarray) -> Share:
+    return np.count_nonzero(ids == UNKNOWN) / len(ids) if len(ids) else None
+
+
+def _unknown_before(id_E: np.ndarray) -> np.ndarray:
+    """How many unknown ids stand before each event row, and before the end [E + 1]."""
+    before = np.zeros(len(id_E) + 1, np.int32 if len(id_E) < 1 << 31 else np.int64)
+    np.cumsum(id_E == UNKNOWN, out=before[1:])
+    return before
+
+
+def _by_magnitude(count_L: np.ndarray) -> list[int]:
+    """Counts by index, summed over the indices 0, 1, 2-3, 4-7, ..., up to the last that is not empty."""
+    digits_L = np.frexp(np.arange(len(count_L)))[1]
+    return np.trim_zeros(np.bincount(digits_L, count_L).astype(int), "b").tolist()
+
+
+def _unit(store: Store, first: Time, last: Time) -> Unit:
+    if store.info.get("dates"):
+        return "dates"
+    return "unix seconds" if 1e8 <= first <= last < 4.2e9 else "numbers"  # 1973 to 2103

@@ -1,0 +1,96 @@
+"""What a call costs in a fresh interpreter: wall time and peak memory of the whole process.
+
+    python -m experiments.benchmark.measure MODULE:FUNCTION ARGUMENTS.json ANSWER.json
+
+A process's peak memory starts at what its parent holds, so a benchmark imports nothing large before it measures.
+"""
+
+import importlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Wall time and peak resident memory (1 GB = 1e9 bytes) of a process, and what its call returned."""
+
+    process_s: float
+    gb: float
+    answer: Any
+
+
+def repeated(function: str, folder: Path, repeats: int, slow_s: float, **arguments: Any) -> Iterator[Cost]:
+    """The cost of each of `repeats` processes, or of one if it takes longer than `slow_s`.
+
+    The function gets as `out` a new path in `folder`, which is removed after each call.
+    """
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            cost = in_child(function, out=str(Path(scratch) / "out"), **arguments)
+        yield cost
+        if cost.process_s > slow_s:
+            return
+
+
+def in_child(function: str, **arguments: Any) -> Cost:
+    """The cost of a process that imports `module:name` and calls it with `arguments`; all of them and the answer JSON.
+
+    Raises:
+      RuntimeError: the process failed; with the end of what it printed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        given, answer, printed = (Path(folder) / name for name in ("given.json", "answer.json", "printed.txt"))
+        given.write_text(json.dumps(arguments))
+        command = [sys.executable, "-m", "experiments.benchmark.measure", function, str(given), str(answer)]
+        with open(printed, "w") as output:
+            start = time.perf_counter()
+            child = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+            _, status, usage = os.wait4(child.pid, 0)
+            seconds = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            tail = printed.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{function} with {arguments} ended with exit code {child.returncode}:\n{tail}")
+        unit = 1 if sys.platform == "darwin" else 1024
+        return Cost(seconds, usage.ru_maxrss * unit / 1e9, json.loads(answer.read_text()))
+
+
+def machine(*packages: str) -> dict[str, Any]:
+    """What the numbers depend on: processors, memory, what else runs, the date, and versions of `packages`."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cpus": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        "load_before": round(os.getloadavg()[0], 2),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": found,
+    }
+
+
+def _call(function: str, given: str, answer: str) -> None:
+    module, name = function.split(":")
+    called = getattr(importlib.import_module(module), name)
+    Path(answer).write_text(json.dumps(called(**json.loads(Path(given).read_text()))))
+
+
+if __name__ == "__main__":
+    _call(*sys.argv[1:])
