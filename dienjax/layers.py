@@ -10,7 +10,13 @@ from flax import struct
 from dienjax.batch import Batch
 from dienjax.schema import UNKNOWN, Schema
 
-Activation = Literal["relu", "sigmoid", "tanh", "prelu", "dice"]
+Activation = Literal[
+    "relu", "sigmoid", "tanh", "prelu", "dice", "prelu_torch", "dice_deepctr_torch", "dice_torch_rechub"
+]  # fmt: skip
+BatchNorm = bool | Literal["torch"]
+"""True: statistics over the real positions. "torch": as nn.BatchNorm1d, over all of them, padded ones too."""
+Head = Literal["one", "author"]
+"""One logit; or, in the authors' TensorFlow code, two under a softmax: the logit is then their difference."""
 
 
 @struct.dataclass
@@ -73,12 +79,14 @@ class FeatureEmbedder(nn.Module):
 class MaskedBatchNorm(nn.Module):
     """Batch normalisation per unit, with statistics over the real positions only.
 
-    A batch without a real position leaves the running statistics alone and is normalised by them.
+    A batch without a real position leaves the running statistics alone and is normalised by them. `torch` is
+    nn.BatchNorm1d: padded positions count too, and the running variance is the unbiased one.
     """
 
     affine: bool = True
     momentum: float = 0.99
     epsilon: float = 1e-5
+    torch: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
@@ -88,6 +96,7 @@ class MaskedBatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (width,))
         mean_F, var_F = running_mean.value, running_var.value
         if train:
+            mask = jnp.ones_like(mask) if self.torch else mask
             where = jnp.broadcast_to(mask[..., None], x.shape)
             axes = tuple(range(x.ndim - 1))
             any_real = mask.any()
@@ -97,7 +106,9 @@ class MaskedBatchNorm(nn.Module):
             var_F = jnp.where(any_real, batch_var_F, var_F)
             if not self.is_initializing():
                 running_mean.value += (1 - self.momentum) * (mean_F - running_mean.value)
-                running_var.value += (1 - self.momentum) * (var_F - running_var.value)
+                n = x.size // width
+                unbiased_F = var_F * (n / max(n - 1, 1)) if self.torch else var_F
+                running_var.value += (1 - self.momentum) * (unbiased_F - running_var.value)
         y = (x - per_unit(mean_F, x)) * per_unit(jax.lax.rsqrt(var_F + self.epsilon), x)
         if not self.affine:
             return y
@@ -122,6 +133,29 @@ class Dice(nn.Module):
         return x * (gate + (1 - gate) * per_unit(alpha_F, x))
 
 
+class DiceDeepCTRTorch(nn.Module):
+    """Dice as in deepctr-torch 0.3.0: its batch norm has a scale and a shift, and counts padded positions."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        alpha_F = self.param("alpha", nn.initializers.zeros, x.shape[-1:])
+        gate = nn.sigmoid(MaskedBatchNorm(True, 0.9, 1e-8, torch=True, name="norm")(x, mask, train))
+        return x * (gate + (1 - gate) * per_unit(alpha_F, x))
+
+
+class DiceTorchRechub(nn.Module):
+    """ "Dice" as in torch-rechub 0.9.0: each row is normalised over its own units, by a sum; one α for all units."""
+
+    epsilon: float = 1e-3
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        alpha = self.param("alpha", nn.initializers.normal(1.0), (1,))
+        centred = x - jnp.mean(x, axis=-1, keepdims=True)
+        gate = nn.sigmoid(centred * jax.lax.rsqrt(jnp.sum(centred**2 + self.epsilon, axis=-1, keepdims=True)))
+        return x * (gate + (1 - gate) * per_unit(alpha, x))
+
+
 class Activate(nn.Module):
     """The activation of the given name."""
 
@@ -131,11 +165,22 @@ class Activate(nn.Module):
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         if self.kind == "dice":
             return Dice(name="dice")(x, mask, train)
+        if self.kind == "dice_deepctr_torch":
+            return DiceDeepCTRTorch(name="dice")(x, mask, train)
+        if self.kind == "dice_torch_rechub":
+            return DiceTorchRechub(name="dice")(x)
         if self.kind == "prelu":
             # Per unit, starting at 0.1, as in the authors' code.
-            alpha_F = self.param("alpha", nn.initializers.constant(0.1), x.shape[-1:])
-            return jnp.where(x > 0, x, per_unit(alpha_F, x) * x)
+            return prelu(self.param("alpha", nn.initializers.constant(0.1), x.shape[-1:]), x)
+        if self.kind == "prelu_torch":
+            # One slope for all units, as in nn.PReLU().
+            return prelu(self.param("alpha", nn.initializers.constant(0.25), (1,)), x)
         return {"relu": nn.relu, "sigmoid": nn.sigmoid, "tanh": nn.tanh}[self.kind](x)
+
+
+def prelu(slope_F: jax.Array, x: jax.Array) -> jax.Array:
+    """x where it is positive, slope·x elsewhere."""
+    return jnp.where(x > 0, x, per_unit(slope_F, x) * x)
 
 
 class MLP(nn.Module):
@@ -146,9 +191,10 @@ class MLP(nn.Module):
 
     hidden: tuple[int, ...]
     activation: Activation = "dice"
-    batch_norm: bool = False
+    batch_norm: BatchNorm = False
     dropout: float = 0.0
     projected: bool = False
+    head: Head = "one"
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
@@ -157,25 +203,33 @@ class MLP(nn.Module):
             if i > 0 or not self.projected:
                 x = nn.Dense(width, kernel_init=nn.initializers.glorot_uniform(), name=f"dense_{i}")(x)
             if self.batch_norm:
-                x = MaskedBatchNorm(name=f"norm_{i}")(x, mask, train)
+                torch = self.batch_norm == "torch"
+                x = MaskedBatchNorm(momentum=0.9 if torch else 0.99, torch=torch, name=f"norm_{i}")(x, mask, train)
             x = Activate(self.activation, name=f"activation_{i}")(x, mask, train)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(1, kernel_init=nn.initializers.glorot_uniform(), name="out")(x)[..., 0]
+        outputs = 1 if self.head == "one" else 2
+        out = nn.Dense(outputs, kernel_init=nn.initializers.glorot_uniform(), name="out")(x)
+        return out[..., 0] if self.head == "one" else out[..., 0] - out[..., 1]
+
+
+Attention = Literal["mlp", "bilinear", "author"]
 
 
 class TargetAttention(nn.Module):
     """How much each past behaviour matters to each candidate.
 
     `form="mlp"` scores [q, k, q−k, q⊙k] (DIN, figure 2; a query of another width than the keys is projected
-    first), `form="bilinear"` scores kᵀWq (DIEN, eq. 8). `softmax` normalises over the real behaviours (DIEN);
+    first), `form="author"` does so after a dense layer with PReLU on the query (the DIEN authors' TensorFlow code),
+    `form="bilinear"` scores kᵀWq (DIEN, eq. 8). `softmax` normalises over the real behaviours (DIEN);
     without it the intensity of interest is kept (DIN, section 4.3). A padded behaviour weighs exactly 0, so an
     empty history has weights 0.
     """
 
-    form: Literal["mlp", "bilinear"] = "mlp"
+    form: Attention = "mlp"
     hidden: tuple[int, ...] = (80, 40)
     activation: Activation = "dice"
     softmax: bool = True
+    batch_norm: BatchNorm = False
 
     @nn.compact
     def __call__(
@@ -196,8 +250,10 @@ class TargetAttention(nn.Module):
     def _mlp(self, query_BKE: jax.Array, key_BTH: jax.Array, mask_BKT: jax.Array, train: bool) -> jax.Array:
         width = key_BTH.shape[-1]
         query_BKH = query_BKE
-        if query_BKE.shape[-1] != width:
+        if self.form == "author" or query_BKE.shape[-1] != width:
             query_BKH = nn.Dense(width, name="query")(query_BKE)
+        if self.form == "author":
+            query_BKH = prelu(self.param("query_alpha", nn.initializers.constant(0.1), (width,)), query_BKH)
         glorot = nn.initializers.glorot_uniform()
         kernel = self.param("kernel", glorot, (4 * width, self.hidden[0]))
         bias_A = self.param("bias", nn.initializers.zeros, self.hidden[:1])
@@ -209,4 +265,5 @@ class TargetAttention(nn.Module):
             + (query_BKH[:, :, None] * key_BTH[:, None]) @ product
         )
         x_BKTA += per_unit(bias_A, x_BKTA)
-        return MLP(self.hidden, self.activation, projected=True, name="mlp")(x_BKTA, mask_BKT, train)
+        mlp = MLP(self.hidden, self.activation, self.batch_norm, projected=True, name="mlp")
+        return mlp(x_BKTA, mask_BKT, train)

@@ -2,6 +2,7 @@
 
 u is the paper's update gate, which *writes*: h' = (1 − u)·h + u·h̃ (DIEN, eq. 2-5). torch and Linen call 1 − u their
 update gate z. The reset gate acts after the matmul, with a recurrent bias on the candidate, as in torch and Linen.
+Cells with other biases, or the reset before the matmul, are named after their source (`Biases`).
 """
 
 from typing import Any, Literal
@@ -14,6 +15,11 @@ from dienjax.layers import per_unit
 
 Gate = Literal["paper", "author"]
 Step = Literal["GRU", "AIGRU", "AGRU", "AUGRU"]
+Biases = Literal["linen", "torch", "tied", "paper", "author"]
+"""linen: one bias per gate, and one on the candidate's recurrent side. torch: two per gate (nn.GRU; AGRU then has an
+update gate that nothing reads, as in deepctr-torch). tied: one tensor on both sides (deepctr-torch's AUGRU). paper: one
+per gate (DIEN, eq. 2-4; torch-rechub's AUGRU). author: the same, with the reset before the matmul and gates that start
+at 1 (the authors' TensorFlow cells)."""
 
 
 def gru_step(state: jax.Array, update: jax.Array, candidate: jax.Array) -> jax.Array:
@@ -36,12 +42,16 @@ def augru_step_author(state: jax.Array, update: jax.Array, candidate: jax.Array,
     return gru_step(state, 1 - (1 - score) * (1 - update), candidate)
 
 
+_zeros = nn.initializers.zeros
+
+
 class Cell(nn.Module):
     """One step of the recurrence `step` from an input that is already projected to the gates r, u, h̃ (AGRU: r, h̃)."""
 
     features: int
     step: Step = "GRU"
     gate: Gate = "paper"
+    biases: Biases = "linen"
     keep_states: bool = True
 
     @nn.compact
@@ -49,16 +59,17 @@ class Cell(nn.Module):
         self, state: jax.Array, projected: jax.Array, score: Any, mask: jax.Array
     ) -> tuple[jax.Array, jax.Array | None]:
         """state [..., H], projected [..., G·H], score [..., 1], mask [..., 1] -> (new state, output or None)."""
-        gates = 2 if self.step == "AGRU" else 3
-        kernel = self.param("kernel", _orthogonal_gates, (self.features, gates * self.features))
-        bias = self.param("bias", nn.initializers.zeros, (gates * self.features,))
-        candidate_bias = self.param("candidate_bias", nn.initializers.zeros, (self.features,))
+        H, gates = self.features, gate_count(self.step, self.biases)
+        kernel = self.param("kernel", _orthogonal_gates, (H, gates * H))
+        bias = self.param("bias", self._initial_bias, (gates * H,))
         if self.step == "AIGRU":  # a·(h·W) = (a·h)·W (DIEN, eq. 9), so that all candidates share one projection
             projected = score * projected
         *gate_inputs, candidate_input = jnp.split(projected + per_unit(bias, projected), gates, axis=-1)
-        *gate_states, candidate_state = jnp.split(state @ kernel, gates, axis=-1)
+        gate_states, candidate_state = self._recurrent_side(state, kernel, bias)
         reset, *update = [nn.sigmoid(i + s) for i, s in zip(gate_inputs, gate_states, strict=True)]
-        candidate = nn.tanh(candidate_input + reset * (candidate_state + per_unit(candidate_bias, state)))
+        if self.biases == "author":
+            candidate_state, reset = (reset * state) @ kernel[:, -H:], jnp.ones_like(reset)
+        candidate = nn.tanh(candidate_input + reset * candidate_state)
         if self.step == "AGRU":
             new = agru_step(state, score, candidate)
         elif self.step == "AUGRU":
@@ -67,6 +78,27 @@ class Cell(nn.Module):
             new = gru_step(state, update[0], candidate)
         new = jnp.where(mask, new, state)
         return new, jnp.where(mask, new, 0) if self.keep_states else None
+
+    def _recurrent_side(self, state: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[list[jax.Array], Any]:
+        """What the state adds to each gate, and to the candidate before its reset."""
+        H = self.features
+        if self.biases == "author":
+            return jnp.split(state @ kernel[:, :-H], kernel.shape[1] // H - 1, axis=-1), None
+        x = state @ kernel
+        if self.biases in ("torch", "tied"):
+            x += per_unit(bias if self.biases == "tied" else self.param("state_bias", _zeros, bias.shape), x)
+        *gates, candidate = jnp.split(x, kernel.shape[1] // H, axis=-1)
+        if self.biases == "linen":
+            candidate += per_unit(self.param("candidate_bias", _zeros, (H,)), x)
+        return gates, candidate
+
+    def _initial_bias(self, key: jax.Array, shape: tuple[int]) -> jax.Array:
+        return jnp.zeros(shape).at[: -self.features].set(1.0 if self.biases == "author" else 0.0)
+
+
+def gate_count(step: Step, biases: Biases) -> int:
+    """How many gates a cell's kernels have, the candidate included."""
+    return 2 if step == "AGRU" and biases in ("linen", "paper", "author") else 3
 
 
 def _orthogonal_gates(key: jax.Array, shape: tuple[int, int], dtype: type = jnp.float32) -> jax.Array:
@@ -85,11 +117,12 @@ class Recurrence(nn.Module):
     features: int
     step: Step = "GRU"
     gate: Gate = "paper"
+    biases: Biases = "linen"
 
     @nn.compact
     def __call__(self, input_BTI: jax.Array, mask_BT: jax.Array, score_BKT: jax.Array | None = None) -> jax.Array:
         """Without scores: the states of every step, [B, T, H]. With scores: the last real state, [B, K, H]."""
-        gates = 2 if self.step == "AGRU" else 3
+        gates = gate_count(self.step, self.biases)
         glorot = nn.initializers.glorot_uniform()
         projected_BTG = nn.Dense(gates * self.features, use_bias=False, kernel_init=glorot, name="input")(input_BTI)
         batch = input_BTI.shape[:1]
@@ -101,7 +134,7 @@ class Recurrence(nn.Module):
             out_axes=1,
             check_constancy_invariants=self.is_initializing(),  # else jax2onnx cannot trace the scan
         )
-        cell = scan(self.features, self.step, self.gate, keep_states=score_BKT is None, name="cell")
+        cell = scan(self.features, self.step, self.gate, self.biases, keep_states=score_BKT is None, name="cell")
         if score_BKT is None:
             initial_BH = jnp.zeros((*batch, self.features))
             states: Any = cell(initial_BH, projected_BTG, None, mask_BT[:, :, None])[1]

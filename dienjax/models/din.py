@@ -1,31 +1,53 @@
 """DIN, the Deep Interest Network (Zhou et al., KDD 2018): past behaviours weighed by attention to the candidate."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from dienjax.batch import Batch
-from dienjax.layers import MLP, Activation, Embedded, FeatureEmbedder, TargetAttention
+from dienjax.layers import MLP, Activation, BatchNorm, Embedded, FeatureEmbedder, Head, TargetAttention
+from dienjax.models.fields import Fields, of_fields
 from dienjax.models.output import Output, tower_input
 from dienjax.schema import Schema
 
 
 class DIN(nn.Module):
-    """DIN. `softmax=False` keeps the intensity of interest, as the paper does; the authors' later code normalises."""
+    """DIN. `softmax=False` keeps the intensity of interest, as the paper does; the authors' later code normalises.
+
+    Variants by their source: `fields="separate"` attends to each behaviour field on its own, as torch-rechub does, and
+    `padding="torch_rechub"` lets padded behaviours take part, as its DIN does: the result then depends on T.
+    `batch_norm="torch"` is nn.BatchNorm1d; `head="author"` has two outputs under a softmax.
+    """
 
     schema: Schema
     softmax: bool = False
+    fields: Fields = "joined"
+    padding: Literal["masked", "torch_rechub"] = "masked"
     attention_hidden: tuple[int, ...] = (80, 40)
     attention_activation: Activation = "dice"
+    attention_batch_norm: BatchNorm = False
     tower: tuple[int, ...] = (200, 80)
     tower_activation: Activation = "dice"
-    batch_norm: bool = False
+    batch_norm: BatchNorm = False
     dropout: float = 0.0
+    head: Head = "one"
 
     def setup(self) -> None:
         self.embedder = FeatureEmbedder(self.schema)
-        self.attention = TargetAttention("mlp", self.attention_hidden, self.attention_activation, self.softmax)
-        self.mlp = MLP(self.tower, self.tower_activation, self.batch_norm, self.dropout, name="tower")
+        self.attentions = [
+            TargetAttention(
+                "mlp",
+                self.attention_hidden,
+                self.attention_activation,
+                self.softmax,
+                self.attention_batch_norm,
+                name=f"attention{field.suffix}",
+            )
+            for field in of_fields(self.schema, self.fields)
+        ]
+        self.mlp = MLP(self.tower, self.tower_activation, self.batch_norm, self.dropout, head=self.head, name="tower")
 
     def __call__(self, batch: Batch, train: bool = False) -> Output:
         return self.net(self.embed(batch), train)
@@ -34,7 +56,11 @@ class DIN(nn.Module):
         return self.embedder(batch)
 
     def net(self, e: Embedded, train: bool = False) -> Output:
-        weight_BKT = self.attention(e.candidate_BKE, e.history_BTE, e.mask_BK, e.mask_BT, train)
-        interest_BKE = jnp.einsum("bkt,bte->bke", weight_BKT, e.history_BTE)
-        logit_BK: jax.Array = self.mlp(tower_input(interest_BKE, e), e.mask_BK, train)
+        mask_BT = e.mask_BT if self.padding == "masked" else jnp.ones_like(e.mask_BT)
+        interests = []
+        for field, attention in zip(of_fields(self.schema, self.fields), self.attentions, strict=True):
+            of_field = field.of_batch(e)
+            weight_BKT = attention(of_field.candidate_BKE, of_field.history_BTE, e.mask_BK, mask_BT, train)
+            interests.append(jnp.einsum("bkt,bte->bke", weight_BKT, of_field.history_BTE))
+        logit_BK: jax.Array = self.mlp(tower_input(jnp.concatenate(interests, axis=-1), e), e.mask_BK, train)
         return Output(logit_BK)

@@ -22,18 +22,42 @@ VARIANTS = {
     "DIEN AUGRU": DIEN(builders.SCHEMA, tower_activation="prelu", attention="bilinear", **DIEN_SIZES),
     "DIEN AUGRU author": DIEN(builders.SCHEMA, gate="author", state=3, **DIEN_SIZES),
 }
+_RECHUB = {"fields": "separate", "tower_activation": "dice_torch_rechub", "batch_norm": "torch"}
+SOURCES = {
+    "author": DIEN(builders.SCHEMA, gate="author", cell="author", attention="author", head="author", **DIEN_SIZES),
+    "author AGRU": DIEN(builders.SCHEMA, kind="AGRU", cell="author", state=4, **DIEN_SIZES),
+    "deepctr-torch DIN": DIN(
+        builders.SCHEMA, attention_activation="dice_deepctr_torch", batch_norm="torch", **DIN_SIZES
+    ),
+    "deepctr-torch AGRU": DIEN(builders.SCHEMA, kind="AGRU", cell="deepctr_torch", softmax=False, **DIEN_SIZES),
+    "deepctr-torch AUGRU": DIEN(
+        builders.SCHEMA, cell="deepctr_torch", attention_activation="prelu_torch", **DIEN_SIZES
+    ),
+    "torch-rechub DIN": DIN(
+        builders.SCHEMA,
+        padding="torch_rechub",
+        attention_activation="dice_torch_rechub",
+        attention_batch_norm="torch",
+        **_RECHUB,
+        **DIN_SIZES,
+    ),
+    "torch-rechub DIEN": DIEN(
+        builders.SCHEMA, cell="torch_rechub", attention="bilinear", auxiliary="inner", **_RECHUB, tower=(5,)
+    ),
+}
+"""Variants that are named after their source, for the oracle alone: what each computes is theirs."""
 DICE_EVERYWHERE = ["DIN", "DIEN AGRU"]
 DIENS = [name for name in VARIANTS if name.startswith("DIEN")]
 
 
 @functools.cache
 def variables(name: str) -> dict[str, Any]:
-    return builders.random_variables(VARIANTS[name], builders.make_batch())
+    return builders.random_variables((VARIANTS | SOURCES)[name], builders.make_batch())
 
 
 def evaluate(name: str, batch: Batch, **static: Any) -> Any:
     """The output at inference."""
-    return builders.apply(VARIANTS[name], variables(name), batch, **static)
+    return builders.apply((VARIANTS | SOURCES)[name], variables(name), batch, **static)
 
 
 @functools.cache

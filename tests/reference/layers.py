@@ -36,8 +36,21 @@ def activate(kind, x, params, stats):
         norm = stats["dice"]["norm"]
         return dice(x, params["dice"]["alpha"], norm["mean"], norm["var"])
     if kind == "prelu":
-        return np.array([v if v > 0 else a * v for v, a in zip(x, params["alpha"], strict=True)])
+        return prelu(x, params["alpha"])
+    if kind == "prelu_torch":  # nn.PReLU: one slope
+        return prelu(x, [params["alpha"][0]] * len(x))
+    if kind == "dice_deepctr_torch":  # nn.BatchNorm1d has a scale and a shift
+        norm, affine = stats["dice"]["norm"], params["dice"]["norm"]
+        p = sigmoid(normalise(x, norm["mean"], norm["var"], DICE_EPSILON) * affine["scale"] + affine["bias"])
+        return p * x + (1 - p) * params["dice"]["alpha"] * x
+    if kind == "dice_torch_rechub":  # over the units of the row, and a sum where a mean was meant
+        p = sigmoid((x - x.mean()) / np.sqrt(sum((v - x.mean()) ** 2 + 1e-3 for v in x)))
+        return p * x + (1 - p) * params["dice"]["alpha"][0] * x
     return {"relu": lambda v: np.maximum(v, 0), "sigmoid": sigmoid, "tanh": np.tanh}[kind](x)
+
+
+def prelu(x, slopes):
+    return np.array([v if v > 0 else a * v for v, a in zip(x, slopes, strict=True)])
 
 
 def mlp(x, params, stats, activation, batch_norm=False, first=None):
@@ -51,17 +64,23 @@ def mlp(x, params, stats, activation, batch_norm=False, first=None):
             norm, affine = stats[f"norm_{i}"], params[f"norm_{i}"]
             x = normalise(x, norm["mean"], norm["var"], BATCH_NORM_EPSILON) * affine["scale"] + affine["bias"]
         x = activate(activation, x, params.get(f"activation_{i}", {}), stats.get(f"activation_{i}", {}))
-    return float((x @ np.asarray(params["out"]["kernel"], np.float64) + params["out"]["bias"])[0])
+    out = x @ np.asarray(params["out"]["kernel"], np.float64) + params["out"]["bias"]
+    if len(out) == 2:  # the authors' code: a softmax over two outputs, the first is the click
+        click, no_click = np.exp(out) / np.exp(out).sum()
+        return float(np.log(click / no_click))
+    return float(out[0])
 
 
-def mlp_score(query, key, params, stats, activation):
+def mlp_score(query, key, params, stats, activation, batch_norm=False):
     """DIN, figure 2, with the concatenation written out: MLP([q, k, q − k, q ⊙ k])."""
     query, key = np.asarray(query, np.float64), np.asarray(key, np.float64)
     if "query" in params:
         query = query @ params["query"]["kernel"] + params["query"]["bias"]
+    if "query_alpha" in params:  # the authors' code
+        query = prelu(query, params["query_alpha"])
     pair = np.concatenate([query, key, query - key, query * key])
     first = (params["kernel"], params["bias"])
-    return mlp(pair, params.get("mlp", {}), stats.get("mlp", {}), activation, first=first)
+    return mlp(pair, params.get("mlp", {}), stats.get("mlp", {}), activation, batch_norm, first)
 
 
 def bilinear_score(query, key, params):

@@ -21,12 +21,24 @@ def features(params, schema, side, arrays, at):
     return np.concatenate([*parts, *([arrays[f.name][at]] for f in schema.dense if f.of == side)])
 
 
+def fields(model):
+    """By the end of the names of its modules: which columns of a behaviour a recurrence or an attention sees."""
+    if model.fields == "joined":
+        return {"": slice(None)}
+    found, start = {}, 0
+    for b in model.schema.behaviours:
+        end = start + model.schema.table(b.table).dim
+        found[f"_{b.name}"] = slice(start, end)
+        start = end
+    return found
+
+
 def attention_weights(model, params, stats, query, keys, mask):
-    form = getattr(model, "attention", "mlp") if type(model).__name__ == "DIEN" else "mlp"
-    score = {
-        "mlp": lambda key: layers.mlp_score(query, key, params, stats, model.attention_activation),
-        "bilinear": lambda key: layers.bilinear_score(query, key, params),
-    }[form]
+    def score(key):
+        if getattr(model, "attention", "mlp") == "bilinear":
+            return layers.bilinear_score(query, key, params)
+        return layers.mlp_score(query, key, params, stats, model.attention_activation, model.attention_batch_norm)
+
     return layers.weights([score(key) for key in keys], mask, model.softmax)
 
 
@@ -40,47 +52,58 @@ def logits(model, variables, batch):
         history = np.array([behaviour(params, schema, batch.history, b, t) for t in range(T)])
         for k in range(K):
             candidate = behaviour(params, schema, batch.candidate, b, k)
-            if type(model).__name__ == "DIN":
-                attention = params["attention"], stats.get("attention", NO_STATS)
-                weight = attention_weights(model, *attention, candidate, history, mask)
-                interest = sum(weight[t] * history[t] for t in range(T))
-            else:
-                interest = evolved_interest(model, params, stats, history, mask, candidate)
+            interest = din_interest if type(model).__name__ == "DIN" else evolved_interest
+            interests = [
+                interest(model, params, stats, history[:, columns], mask, candidate[columns], end)
+                for end, columns in fields(model).items()
+            ]
             user = features(params, schema, "user", batch.user, (b,))
             context = features(params, schema, "candidate", batch.candidate, (b, k))
-            x = np.concatenate([interest, candidate, user, context])
+            x = np.concatenate([*interests, candidate, user, context])
             tower = params["tower"], stats.get("tower", NO_STATS)
             out[b, k] = layers.mlp(x, *tower, model.tower_activation, model.batch_norm)
     return out
 
 
-def evolved_interest(model, params, stats, history, mask, candidate):
+def din_interest(model, params, stats, history, mask, candidate, end):
+    """The sum of the behaviours, weighed by attention to one candidate."""
+    seen = mask if model.padding == "masked" else np.ones_like(mask)
+    attention = params[f"attention{end}"], stats.get(f"attention{end}", NO_STATS)
+    weight = attention_weights(model, *attention, candidate, history, seen)
+    return sum(weight[t] * history[t] for t in range(len(history)))
+
+
+def evolved_interest(model, params, stats, history, mask, candidate, end):
     """The interest that DIEN's second layer evolves towards one candidate."""
-    keys = recurrences.states(params["extractor"], "GRU", "paper", history, mask)
+    extractor, evolution = recurrences.biases(model.cell, model.kind)
+    keys = recurrences.states(params[f"extractor{end}"], "GRU", "paper", history, mask, None, extractor)
     if model.kind == "GRU":
-        keys = recurrences.states(params["evolution"], "GRU", "paper", keys, mask)
-    attention = params["target_attention"], stats.get("target_attention", NO_STATS)
+        keys = recurrences.states(params[f"evolution{end}"], "GRU", "paper", keys, mask, None, evolution)
+    attention = params[f"target_attention{end}"], stats.get(f"target_attention{end}", NO_STATS)
     weight = attention_weights(model, *attention, candidate, keys, mask)
     if model.kind == "GRU":
         return sum(weight[t] * keys[t] for t in range(len(keys)))
-    return recurrences.states(params["evolution"], model.kind, model.gate, keys, mask, weight)[-1]
+    return recurrences.states(params[f"evolution{end}"], model.kind, model.gate, keys, mask, weight, evolution)[-1]
 
 
 def auxiliary_logits(model, variables, batch):
-    """Positive and negative logits [B, T − 1]: state t with behaviour t + 1, and with its negative."""
+    """Positive and negative logits [B, F·(T − 1)]: state t with behaviour t + 1, and with its negative, by field."""
     params, schema = variables["params"], model.schema
     (B, T), out = batch.mask_BT.shape, []
+    extractor, _ = recurrences.biases(model.cell, model.kind)
     for arrays in (batch.history, batch.negative):
-        logit = np.zeros((B, T - 1))
+        logit = np.zeros((B, len(fields(model)), T - 1))
         for b in range(B):
             history = np.array([behaviour(params, schema, batch.history, b, t) for t in range(T)])
-            state = recurrences.states(params["extractor"], "GRU", "paper", history, batch.mask_BT[b])
-            for s in range(T - 1):
-                pair = np.concatenate([state[s], behaviour(params, schema, arrays, b, s + 1)])
-                if model.auxiliary == "inner":
-                    logit[b, s] = state[s] @ pair[len(state[s]) :]
-                else:
+            for f, (end, columns) in enumerate(fields(model).items()):
+                recurrence = params[f"extractor{end}"], "GRU", "paper", history[:, columns], batch.mask_BT[b]
+                state = recurrences.states(*recurrence, None, extractor)
+                for s in range(T - 1):
+                    other = behaviour(params, schema, arrays, b, s + 1)[columns]
+                    if model.auxiliary == "inner":
+                        logit[b, f, s] = state[s] @ other
+                        continue
                     scorer = params["scorer"]["mlp"], variables["batch_stats"].get("scorer", {}).get("mlp", NO_STATS)
-                    logit[b, s] = layers.mlp(pair, *scorer, model.auxiliary_activation)
-        out.append(logit)
+                    logit[b, f, s] = layers.mlp(np.concatenate([state[s], other]), *scorer, model.auxiliary_activation)
+        out.append(logit.reshape(B, -1))
     return out

@@ -1,4 +1,8 @@
-"""GRU, AIGRU, AGRU and AUGRU, one vector and one step at a time, from the equations of the DIEN paper."""
+"""GRU, AIGRU, AGRU and AUGRU, one vector and one step at a time, from the equations of the DIEN paper.
+
+`biases` says where a cell has them: linen (one per gate, and one on the candidate's recurrent side), torch (two per
+gate), tied (one tensor on both sides), paper (one per gate), author (one per gate, and r ⊙ h before the matmul).
+"""
 
 import numpy as np
 
@@ -8,20 +12,26 @@ from reference.layers import sigmoid
 class Gates:
     """The weights of each gate by name (r, u, n), taken from the package's stacked arrays."""
 
-    def __init__(self, params, kind):
-        names = "rn" if kind == "AGRU" else "run"
+    def __init__(self, params, kind, biases="linen"):
+        names = "rn" if kind == "AGRU" and biases != "torch" else "run"
         cell = params["cell"]
-        stacked = (params["input"]["kernel"], cell["kernel"], cell["bias"])
-        W, U, b = (np.split(np.asarray(a, np.float64), len(names), axis=-1) for a in stacked)
-        self.W, self.U, self.b = (dict(zip(names, parts, strict=True)) for parts in (W, U, b))
-        self.b_state = np.asarray(cell["candidate_bias"], np.float64)
+        zero = np.zeros_like(cell["bias"])
+        other = {"torch": "state_bias", "tied": "bias"}.get(biases)
+        stacked = (params["input"]["kernel"], cell["kernel"], cell["bias"], cell[other] if other else zero)
+        W, U, b, c = (np.split(np.asarray(a, np.float64), len(names), axis=-1) for a in stacked)
+        self.W, self.U, self.b, self.c = (dict(zip(names, parts, strict=True)) for parts in (W, U, b, c))
+        if biases == "linen":
+            self.c["n"] = np.asarray(cell["candidate_bias"], np.float64)
+        self.reset_first = biases == "author"
 
     def gate(self, name, i, h):
-        return sigmoid(i @ self.W[name] + h @ self.U[name] + self.b[name])
+        return sigmoid(i @ self.W[name] + self.b[name] + h @ self.U[name] + self.c[name])
 
     def candidate(self, i, h):
-        """h̃ = tanh(W i + b + r ⊙ (U h + b_state)): the reset gate acts after the matmul."""
-        return np.tanh(i @ self.W["n"] + self.b["n"] + self.gate("r", i, h) * (h @ self.U["n"] + self.b_state))
+        """h̃ = tanh(W i + b + r ⊙ (U h + c)); the authors' TensorFlow cells: tanh(W i + U (r ⊙ h) + b)."""
+        r = self.gate("r", i, h)
+        state = (r * h) @ self.U["n"] if self.reset_first else r * (h @ self.U["n"] + self.c["n"])
+        return np.tanh(i @ self.W["n"] + self.b["n"] + state)
 
 
 def step(kind, gate, gates, i, h, a):
@@ -39,12 +49,22 @@ def step(kind, gate, gates, i, h, a):
     return (1 - u) * h + u * n
 
 
-def states(params, kind, gate, inputs, mask, scores=None):
+def states(params, kind, gate, inputs, mask, scores=None, biases="linen"):
     """The states [T, H] of one history from a zero state; padded steps carry the state on."""
-    gates = Gates(params, kind)
-    h, out = np.zeros(len(gates.b_state)), []
+    gates = Gates(params, kind, biases)
+    h, out = np.zeros(len(gates.U["n"])), []
     for t in range(len(inputs)):
         if mask[t]:
             h = step(kind, gate, gates, np.asarray(inputs[t], np.float64), h, None if scores is None else scores[t])
         out.append(h)
-    return np.array(out).reshape(len(inputs), len(gates.b_state))
+    return np.array(out).reshape(len(inputs), len(h))
+
+
+def biases(cell, kind):
+    """Those of the interest extractor and of the interest evolution, by the source of the cells."""
+    return {
+        "linen": ("linen", "linen"),
+        "deepctr_torch": ("torch", "tied" if kind == "AUGRU" else "torch"),
+        "torch_rechub": ("torch", "paper"),
+        "author": ("author", "author"),
+    }[cell]

@@ -1,0 +1,43 @@
+"""Which behaviour fields an attention or a recurrence sees: all side by side, or each its own."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import jax
+
+from dienjax.layers import Embedded
+from dienjax.schema import Schema
+
+Fields = Literal["joined", "separate"]
+"""joined: the fields of a behaviour are one vector (the papers, deepctr-torch); separate: as in torch-rechub."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """`width` columns of a behaviour's vector from `start` on, and what the names of their modules end with."""
+
+    suffix: str
+    start: int
+    width: int
+
+    def of(self, x: jax.Array) -> jax.Array:
+        """The field's columns [..., width] of joined vectors."""
+        return x if self.width == x.shape[-1] else x[..., self.start : self.start + self.width]
+
+    def of_batch(self, e: Embedded) -> Embedded:
+        """The embedded batch with this field's behaviours alone."""
+        return replace(
+            e,
+            history_BTE=self.of(e.history_BTE),
+            candidate_BKE=self.of(e.candidate_BKE),
+            negative_BTE=None if e.negative_BTE is None else self.of(e.negative_BTE),
+        )
+
+
+def of_fields(schema: Schema, fields: Fields) -> list[Field]:
+    """One entry for all behaviours side by side, or one for each."""
+    widths = [schema.table(b.table).dim for b in schema.behaviours]
+    if fields == "joined":
+        return [Field("", 0, sum(widths))]
+    starts = [sum(widths[:i]) for i in range(len(widths))]
+    return [Field(f"_{b.name}", s, w) for b, s, w in zip(schema.behaviours, starts, widths, strict=True)]
