@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from data_prep.fetch import check, fetched
 from data_prep.recipe import Common, command
-from dienjax.data.prepare import prepare
 from dienjax.data.store import Store, check_free
+from dienjax.preparation.prepare import prepare
 
 SERVER = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 REVIEWS = pa.schema([("user", pa.string()), ("item", pa.string()), ("timestamp", pa.int64()), ("rating", pa.float32())])

@@ -16,9 +16,9 @@ import pyarrow.csv as csv
 from data_prep.fetch import fetched
 from data_prep.movie_sample import read_sample
 from data_prep.recipe import Common, command
-from dienjax.data.prepare import prepare
 from dienjax.data.store import Store, check_free
 from dienjax.errors import nearest
+from dienjax.preparation.prepare import prepare
 
 SERVER = "https://files.grouplens.org/datasets/movielens"
 MD5 = {"ml-100k": "0e33842e24a9c977be4e0107933c0723", "ml-1m": "c4d9eecfca2ab87c1945afe126590906"}

@@ -10,8 +10,8 @@ from zipfile import BadZipFile
 
 import tyro
 
-from dienjax.data.inspect import summary
 from dienjax.data.store import Store
+from dienjax.inspection.inspect import summary
 
 Args = TypeVar("Args")
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from dienjax.config import Config, DataConfig, FitConfig, ModelConfig
     from dienjax.data.arrays import PaddedArrays
     from dienjax.data.loader import Loader, StoreSplit
-    from dienjax.data.prepare import prepare
     from dienjax.data.store import Store
     from dienjax.evaluation import evaluate
     from dienjax.fitting import fit, fit_store
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from dienjax.models import DIEN, DIN
     from dienjax.optimizers import OptimizerConfig
     from dienjax.prediction import predict
+    from dienjax.preparation.prepare import prepare
     from dienjax.run import Run
     from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
 
@@ -30,7 +30,7 @@ _HOMES = {
     "config": ["Config", "DataConfig", "FitConfig", "ModelConfig"],
     "data.arrays": ["PaddedArrays"],
     "data.loader": ["Loader", "StoreSplit"],
-    "data.prepare": ["prepare"],
+    "preparation.prepare": ["prepare"],
     "data.store": ["Store"],
     "evaluation": ["evaluate"],
     "fitting": ["fit", "fit_store"],

@@ -13,6 +13,7 @@ Overrides = Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar=
 Files = Annotated[tuple[str, ...], arg(metavar="FILE...")]
 Column = Annotated[str, arg(metavar="COLUMN")]
 Columns = UseAppendAction[tuple[str, ...]]
+Tables = Annotated[Columns, arg(name="table", metavar="TABLE=NAME")]
 Expression = Annotated[str | None, arg(metavar="COLUMN|EXPRESSION")]
 
 
@@ -94,8 +95,8 @@ def prepare(
       force: replace a store that already stands in the folder.
       quiet: no progress bar.
     """
-    from dienjax.data.inspect import summary
-    from dienjax.data.prepare import prepare as make_store
+    from dienjax.inspection.inspect import summary
+    from dienjax.preparation.prepare import prepare as make_store
 
     store = make_store(
         list(events), out, user=user, item=item, time=time, attributes=attributes, user_attributes=user_attributes,
@@ -208,11 +209,11 @@ def inspect(store: Positional[Path], json: bool = False, picture: Path | None = 
     """
     from dataclasses import asdict
 
-    from dienjax.data.inspect import alarms, inspect_store, text
+    from dienjax.inspection.inspect import alarms, inspect_store, text
 
     facts = inspect_store(store)
     if picture:
-        from dienjax.data.inspect_picture import draw
+        from dienjax.inspection.picture import draw
 
         draw(facts, picture)
     print(_dumps(asdict(facts)) if json else text(facts))
@@ -234,7 +235,75 @@ def export(run: Positional[Path], output: Path, force: bool = False) -> None:
     print(f"{export_onnx(Run.open(run), output, force=force)}\n{(output / 'parity.txt').read_text()}")
 
 
-COMMANDS = {f.__name__: f for f in (demo, prepare, inspect, train, evaluate, predict, describe, export)}
+def import_weights(
+    weights: Positional[Path],
+    source: Literal["deepctr_torch", "torch_rechub"],
+    model: Literal["DIN", "DIEN"],
+    schema: Path,
+    columns: Annotated[tuple[str, ...], arg(metavar="FIELD...")],
+    run: Path,
+    overrides: Overrides = (),
+    tables: Tables = (),
+    force: bool = False,
+) -> None:
+    """Make a run folder of a model trained in deepctr-torch 0.3.0 or torch-rechub 0.9.0: the same probabilities here.
+
+    Ids are taken as they are: tables must have the sizes of the source's, id 0 must be padding there too, and id 1
+    counts as unknown here.
+
+    Args:
+      weights: file of a state_dict: .safetensors, .npz, or .pt, .pth, .bin (these need torch).
+      source: the library.
+      model: the model.
+      schema: event store, or a schema.json, with the fields and the sizes of the tables.
+      columns: every field in the order of the source's feature columns; of torch_rechub the target features, then its
+        `features`.
+      run: folder for the run.
+      overrides: one setting, with the value written as in TOML; may be given again. What weights do not tell is in
+        [model], such as model.kind=AUGRU or model.softmax=true; left out, it is the source's default.
+      tables: an embedding table that the source calls otherwise, such as item=target_item; may be given again.
+      force: replace the run folder if it exists.
+    """
+    from dienjax.interop.runs import import_run, summary
+
+    print(summary(import_run(run, weights, source, model, schema, columns, overrides, _pairs(tables), force)))
+
+
+def export_weights(
+    run: Positional[Path],
+    target: Literal["deepctr_torch", "torch_rechub"],
+    columns: Annotated[tuple[str, ...], arg(metavar="FIELD...")],
+    output: Path,
+    tables: Tables = (),
+    force: bool = False,
+) -> None:
+    """Write a run's weights as a state_dict for deepctr-torch 0.3.0 or torch-rechub 0.9.0: the way back.
+
+    Args:
+      run: run folder whose model is one of that library, such as `dienjax import-weights` made.
+      target: the library.
+      columns: as for import-weights.
+      output: file to write: .safetensors, .npz, or .pt, .pth, .bin (these need torch).
+      tables: as for import-weights.
+      force: replace the output if it exists.
+    """
+    from dienjax.interop.runs import export_run
+
+    print(f"{output}: {export_run(run, target, columns, output, _pairs(tables), force)} tensors")
+
+
+COMMANDS = {
+    f.__name__: f
+    for f in (demo, prepare, inspect, train, evaluate, predict, describe, export, import_weights, export_weights)
+}
+
+
+def _pairs(tables: tuple[str, ...]) -> dict[str, str]:
+    """The source's names of tables by ours, from "here=there"."""
+    pairs = [text.partition("=") for text in tables]
+    if not all(here and there for here, _, there in pairs):
+        raise ValueError(f"--table {' '.join(tables)}: expected table=name there, such as item=target_item")
+    return {here: there for here, _, there in pairs}
 
 
 def _dumps(data: dict) -> str:

@@ -6,12 +6,12 @@ import numpy as np
 
 from dienjax.config import Config, DataConfig, FitConfig, ModelConfig
 from dienjax.data.drift import DriftWorld, optimal_auc
-from dienjax.data.prepare import prepare
 from dienjax.evaluation import evaluate
 from dienjax.files import new_folder, write_json
 from dienjax.fitting import fit_store
 from dienjax.losses import LossConfig
 from dienjax.optimizers import OptimizerConfig
+from dienjax.preparation.prepare import prepare
 
 
 def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4, force: bool = False) -> dict[str, float]:

@@ -116,17 +116,22 @@ def _validation(axes: "Axes", lines: list[dict[str, Any]]) -> None:
     )
 
 
-def _style(axes: "Axes", title: str) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
+def plain(axes: "Axes", title: str) -> None:
+    """Nothing; the axes then have a title, a light grid and no frame."""
     axes.set_title(title, loc="left", fontsize=10, color=INK)
-    axes.set_xlabel("step", fontsize=9, color=GREY)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color("#bbbbbb")
     axes.tick_params(labelsize=9, colors=GREY, length=0)
     axes.grid(axis="y", color="#e8e8e8", lw=0.8)
     axes.set_axisbelow(True)
+
+
+def _style(axes: "Axes", title: str) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    plain(axes, title)
+    axes.set_xlabel("step", fontsize=9, color=GREY)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))

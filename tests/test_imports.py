@@ -11,18 +11,14 @@ import dienjax
 
 PACKAGE = Path(dienjax.__file__).parent
 OPTIONAL = {"torch", "onnx", "onnxruntime", "jax2onnx", "matplotlib", "tensorboardX", "sklearn"}
+MODELLING = ("layers", "models", "losses", "train", "config", "fitting")
 BELOW = {  # room: what it must not know
     "errors": {"dienjax"},
     "schema": {"dienjax.batch", "dienjax.layers", "dienjax.data", "dienjax.models", "dienjax.train"},
     "batch": {"dienjax.layers", "dienjax.data", "dienjax.models", "dienjax.train"},
-    "data": {
-        "dienjax.layers",
-        "dienjax.models",
-        "dienjax.losses",
-        "dienjax.train",
-        "dienjax.config",
-        "dienjax.fitting",
-    },
+    "data": {"dienjax.preparation", *(f"dienjax.{room}" for room in MODELLING)},
+    "preparation": {f"dienjax.{room}" for room in ("batch", *MODELLING)},
+    "inspection": {f"dienjax.{room}" for room in ("batch", *MODELLING)},
     "models": {"dienjax.losses", "dienjax.train", "dienjax.data", "dienjax.config", "dienjax.fitting"},
     "train": {"dienjax.data", "dienjax.config", "dienjax.fitting", "dienjax.run"},
 }
@@ -63,7 +59,7 @@ def test_import_loads_nothing_optional():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("module", ["dienjax", "dienjax.cli", "dienjax.data.prepare"])
+@pytest.mark.parametrize("module", ["dienjax", "dienjax.cli", "dienjax.preparation.prepare"])
 def test_preparing_a_log_never_loads_jax(module):
     code = f"import sys, {module}; print({{'jax', 'flax'}} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from dienjax.data.loader import Loader, StoreSplit, cut_rows
-from dienjax.data.prepare import prepare
+from dienjax.preparation.prepare import prepare
 
 
 def same(a, b):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from dienjax.data import store as store_module
-from dienjax.data.prepare import prepare
 from dienjax.data.store import Store
+from dienjax.preparation.prepare import prepare
 from dienjax.schema import Schema
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from dienjax.data.prepare import prepare
 from dienjax.data.store import Store
+from dienjax.preparation.prepare import prepare
 from reference import histories
 
 ROLES = {"user": "user", "item": "item", "time": "time", "attributes": ["kind"]}

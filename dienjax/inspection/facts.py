@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from dienjax.data.damage import BLOCK, check, id_fields
 from dienjax.data.store import Samples, Store
+from dienjax.inspection.damage import BLOCK, check, id_fields
 from dienjax.schema import UNKNOWN
 
 PERCENTS = (10, 50, 90, 99, 100)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dienjax.data.facts import Facts, Time, Unit, inspect
 from dienjax.data.store import Store
+from dienjax.inspection.facts import Facts, Time, Unit, inspect
 
 DIMS = (8, 18, 64)
 BLOCKS = " ▁▂▃▄▅▆▇█"

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from dienjax.cli import main
-from dienjax.data import damage, facts
-from dienjax.data.inspect import alarms, bars, bin_names, inspect, inspect_store, shown_time, summary, text
-from dienjax.data.prepare import prepare
 from dienjax.data.store import Store
+from dienjax.inspection import damage, facts
+from dienjax.inspection.inspect import alarms, bars, bin_names, inspect, inspect_store, shown_time, summary, text
+from dienjax.preparation.prepare import prepare
 
 EVENTS = {"user": "user", "item": "item", "time": "when", "attributes": ["kind"]}
 

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dienjax.data.facts import Facts
-from dienjax.data.inspect import bin_names, shown_time
 from dienjax.files import new_file
+from dienjax.inspection.facts import Facts
+from dienjax.inspection.inspect import bin_names, shown_time
+from dienjax.report import BLUE, INK, ORANGE, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, GREY, BLUE = "#222222", "#8a8a8a", "#1f6fb4"
-COLOURS = (BLUE, "#d1701c", "#3a8a4d", "#8a4fa3")
+COLOURS = (BLUE, ORANGE, "#3a8a4d", "#8a4fa3")
 FORMATS = ("png", "svg", "pdf")
 
 
@@ -47,7 +47,7 @@ def draw(facts: Facts, path: str | Path) -> None:
 
 def _lengths(axes: "Axes", facts: Facts) -> None:
     """The share of each split's samples by the length of their history."""
-    _style(axes, "history length: share of the samples")
+    plain(axes, "history length: share of the samples")
     filled = {name: split.history_bins for name, split in facts.splits.items() if split.samples}
     width = 0.8 / max(len(filled), 1)
     for i, (name, counts) in enumerate(filled.items()):
@@ -61,20 +61,10 @@ def _lengths(axes: "Axes", facts: Facts) -> None:
 
 def _activity(axes: "Axes", facts: Facts) -> None:
     """Events in equal parts of the log's time."""
-    _style(axes, f"events over time, in {len(facts.activity)} equal parts")
+    plain(axes, f"events over time, in {len(facts.activity)} equal parts")
     n, span = len(facts.activity), facts.last - facts.first
     axes.bar(np.arange(n) + 0.5, facts.activity, width=0.9, color=BLUE)
     ticks = np.linspace(0, n, 4)
     times = [facts.first + type(facts.first)(span * tick / n) for tick in ticks]
     axes.set_xticks(ticks, [shown_time(time, facts.time_unit)[:10] for time in times])
     axes.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
-
-
-def _style(axes: "Axes", title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10, color=INK)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color("#bbbbbb")
-    axes.tick_params(labelsize=9, colors=GREY, length=0)
-    axes.grid(axis="y", color="#e8e8e8", lw=0.8)
-    axes.set_axisbelow(True)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dienjax.data import splits
-from dienjax.data.splits import Fractions
+from dienjax.preparation import splits
+from dienjax.preparation.splits import Fractions
 
 OFFSETS = np.array([0, 3, 3, 4, 8])  # users of 3, 0, 1 and 4 events
 TIME_E = np.array([1, 2, 2, 5, 0, 2, 4, 9])

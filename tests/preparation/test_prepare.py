@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dienjax.data.prepare import prepare
 from dienjax.data.store import Store
+from dienjax.preparation.prepare import prepare
 
 SMALL = {"user": "u", "item": "i", "time": "t"}
 
@@ -225,7 +225,7 @@ def test_two_runs_into_one_folder_leave_one_whole_store(tmp_path):
 FULL_DISK = """
 import resource, sys
 import numpy as np, pandas as pd
-from dienjax.data.prepare import prepare
+from dienjax.preparation.prepare import prepare
 
 frame = pd.DataFrame({"u": np.arange(90_000) // 3, "i": np.arange(90_000) % 9, "t": 1})
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))

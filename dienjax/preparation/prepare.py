@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from dienjax.data.kernel import Fields, Settings, build_store
-from dienjax.data.read import Log, Roles, column_names
-from dienjax.data.sort import Engine, Table, sort_tables
-from dienjax.data.splits import Fractions, Protocol
 from dienjax.data.store import Store, check_free
 from dienjax.errors import nearest
+from dienjax.preparation.kernel import Fields, Settings, build_store
+from dienjax.preparation.read import Log, Roles, column_names
+from dienjax.preparation.sort import Engine, sort_tables
+from dienjax.preparation.splits import Fractions, Protocol
+from dienjax.preparation.tables import Table
 
 
 def prepare(

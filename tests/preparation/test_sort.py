@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dienjax.data import read, sort, sort_duckdb
-from dienjax.data.prepare import prepare
-from dienjax.data.read import Roles
-from dienjax.data.sort import Table, sort_tables
+from dienjax.preparation import read, sort, sort_duckdb
+from dienjax.preparation.prepare import prepare
+from dienjax.preparation.read import Roles
+from dienjax.preparation.sort import sort_tables
+from dienjax.preparation.tables import Table
 
 ROLES = Roles("u", "i", "t", ("c",))
 
@@ -73,7 +74,7 @@ def test_two_tables_share_the_values_of_a_column(engine, text, typed, shared, tm
 
 def test_auto_takes_duckdb_for_what_may_not_fit(tmp_path, monkeypatch):
     taken = []
-    monkeypatch.setattr(sort_duckdb, "sort_with_duckdb", lambda *a: taken.append(a) or sort._in_memory(a[0], False))
+    monkeypatch.setattr(sort, "sort_with_duckdb", lambda *a: taken.append(a) or sort.sort_in_memory(a[0]))
     log().to_parquet(tmp_path / "a.parquet")
     roles = {"user": "u", "item": "i", "time": "t"}
     prepare(tmp_path / "a.parquet", tmp_path / "s", **roles)

@@ -15,8 +15,8 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from dienjax.data import columns
 from dienjax.errors import nearest
+from dienjax.preparation import columns
 
 Log: TypeAlias = pd.DataFrame | pa.Table | str | Path | Sequence[str | Path]
 """A log in memory, or the files that it stands in: a path, a glob or a list of them."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dienjax.data.read import Roles, column_names, rows
+from dienjax.preparation.read import Roles, column_names, rows
 
 ROLES = Roles("u", "i", "t", ("c",), {"liked": "r >= 4"}, unit="liked")
 TABLE = {"u": ["ann", "bo", "ann"], "i": [7, -7, 2**62], "t": [3, 1, 2], "c": ["NA", None, "x y"], "r": [5, 3, 4]}

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dienjax.data import quality, splits
 from dienjax.data.negatives import CANDIDATE, Negatives
-from dienjax.data.sort import Sorted, Values
-from dienjax.data.splits import Fractions, Protocol, Split
 from dienjax.data.store import Candidates, Samples, Store, write_store
-from dienjax.data.vocabulary import Vocabulary, counts, number
+from dienjax.preparation import quality, splits
+from dienjax.preparation.splits import Fractions, Protocol, Split
+from dienjax.preparation.tables import Sorted, Values
+from dienjax.preparation.vocabulary import Vocabulary, counts, number
 from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
 
 ONE_EVENT = "users with one event, which have no history"

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dienjax.data.read import BLOCK_ROWS, Rows
-from dienjax.data.sort import DUCKDB_MEMORY, Sorted, Table, Values, rank_columns
+from dienjax.preparation.read import BLOCK_ROWS, Rows
+from dienjax.preparation.tables import Sorted, Table, Values, rank_columns
+
+MEMORY = "1GB"
+"""What DuckDB keeps in memory; the rest goes to files beside the result."""
 
 
 def sort_with_duckdb(tables: Sequence[Table], folder: Path, progress: bool = False) -> tuple[Values, list[Sorted]]:
@@ -24,7 +27,7 @@ def sort_with_duckdb(tables: Sequence[Table], folder: Path, progress: bool = Fal
     except ImportError as error:
         raise ImportError("engine='duckdb' needs DuckDB: pip install 'dienjax[duckdb]'") from error
     try:
-        settings: dict[str, Any] = {"memory_limit": DUCKDB_MEMORY, "temp_directory": str(folder / "spill")}
+        settings: dict[str, Any] = {"memory_limit": MEMORY, "temp_directory": str(folder / "spill")}
         with duckdb.connect(str(folder / "log.duckdb"), config=settings) as database:
             return _sort(database, tables, folder, progress)
     except duckdb.OperationalError as error:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dienjax.data.vocabulary import counts, number
+from dienjax.preparation.vocabulary import counts, number
 
 LETTERS = pd.Series(["a", "b", "c", "d"])
 

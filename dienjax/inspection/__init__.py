@@ -1,0 +1,1 @@
+"""What an event store holds: checked, counted, described, drawn."""

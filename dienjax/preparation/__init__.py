@@ -1,0 +1,1 @@
+"""From a log to an event store: read, sort, split, number, write."""

@@ -1,0 +1,45 @@
+"""A log sorted by (user, time) with codes for values, in memory or, larger than memory, by DuckDB: the same arrays."""
+
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from dienjax.preparation.read import open_log
+from dienjax.preparation.sort_duckdb import sort_with_duckdb
+from dienjax.preparation.sort_memory import sort_in_memory
+from dienjax.preparation.tables import Sorted, Table, Values
+
+Engine = Literal["auto", "memory", "duckdb"]
+
+
+def sort_tables(
+    tables: Sequence[Table], folder: Path, engine: Engine = "auto", progress: bool = False
+) -> tuple[Values, list[Sorted]]:
+    """The distinct values of each id column in ascending order, shared by all tables, and each table sorted.
+
+    Args:
+      folder: an existing folder for what DuckDB leaves on disk; the arrays are memory-mapped from it.
+      engine: auto takes DuckDB for files that may need more than half of the free memory, if it is installed.
+
+    Raises:
+      ImportError: DuckDB is asked for and not installed.
+      ValueError: see `read.rows`; or types that differ between tables.
+    """
+    if engine == "auto":
+        engine = "duckdb" if find_spec("duckdb") and _is_large(tables) else "memory"
+    if engine == "memory":
+        values, result = sort_in_memory(tables, progress)
+    else:
+        values, result = sort_with_duckdb(tables, folder, progress)
+    if len({rows.dates for rows in result}) > 1:
+        kinds = ", ".join(f"{t.name}: {'dates' if r.dates else 'numbers'}" for t, r in zip(tables, result, strict=True))
+        raise ValueError(f"prepare: the times are of two kinds ({kinds}); expected the same in both: convert one")
+    return values, result
+
+
+def _is_large(tables: Sequence[Table]) -> bool:
+    """Whether the tables may need more than half of the free memory."""
+    need = sum(source.bytes for table in tables for source in open_log(table.log, table.roles))
+    return need > os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2

@@ -1,0 +1,77 @@
+"""What sorting takes and gives: tables to read, rows sorted by (user, time), and codes for the values of columns."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from dienjax.preparation.columns import ranked
+from dienjax.preparation.read import Log, Roles, Rows, rows
+
+Values = dict[str, pa.Array]
+"""The distinct values of each id column, ascending: a code is a place among them."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A log to sort, its name in errors, and what its columns are."""
+
+    name: str
+    log: Log
+    roles: Roles
+
+    def rows(self, progress: bool) -> Iterator[Rows]:
+        """`read.rows`, naming the table in errors."""
+        try:
+            yield from rows(self.log, self.roles, f"read {self.name}" if progress else "")
+        except ValueError as error:
+            raise ValueError(f"prepare: {self.name}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """R rows of a table by (user, time); rows of equal user and time keep the table's order.
+
+    Attributes:
+      time_R: int64 or float64; `dates`: whether they are seconds since 1970.
+      code: place of each value among the ascending distinct values of its column (int32, -1: missing), by column name.
+      number: float32 by name.
+    """
+
+    time_R: np.ndarray
+    code: dict[str, np.ndarray]
+    number: dict[str, np.ndarray]
+    dates: bool = False
+
+    def __len__(self) -> int:
+        return len(self.time_R)
+
+    def take(self, kept: np.ndarray) -> "Sorted":
+        """The rows where `kept` is True."""
+        return Sorted(
+            self.time_R[kept],
+            {name: code_R[kept] for name, code_R in self.code.items()},
+            {name: number_R[kept] for name, number_R in self.number.items()},
+            self.dates,
+        )
+
+
+def rank_columns(
+    tables: Sequence[Table], untyped: Sequence[bool], distinct: Callable[[int, str], pa.Array]
+) -> tuple[Values, list[dict[str, np.ndarray]]]:
+    """The distinct values of each id column over all tables, ascending, and by table the place (int32) of its own ones.
+
+    `distinct(i, name)` are the distinct values of a column of table i.
+    """
+    values: Values = {}
+    places: list[dict[str, np.ndarray]] = [{} for _ in tables]
+    for name in dict.fromkeys(name for table in tables for name in table.roles.ids):
+        owners = [i for i, table in enumerate(tables) if name in table.roles.ids]
+        try:
+            values[name], ranks = ranked([distinct(i, name) for i in owners], [untyped[i] for i in owners])
+        except ValueError as error:
+            raise ValueError(f"prepare: column {name!r} holds {error}: convert it") from error
+        for i, place in zip(owners, ranks, strict=True):
+            places[i][name] = place
+    return values, places
