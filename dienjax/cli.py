@@ -293,7 +293,7 @@ def export_weights(
 
 
 COMMANDS = {
-    f.__name__: f
+    f.__name__.replace("_", "-"): f
     for f in (demo, prepare, inspect, train, evaluate, predict, describe, export, import_weights, export_weights)
 }
 

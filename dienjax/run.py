@@ -5,6 +5,7 @@ schema.json     the tables and fields             metrics.jsonl    one line per 
 vocab/          raw value → id, one Parquet per table             curves.png
 store.json      what the run was trained on, and where that stood
 init.json       the run whose weights it started from, if any, and the embedding rows taken from it
+import.json     where its weights were imported from, if they were
 """
 
 import json

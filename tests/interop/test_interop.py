@@ -35,7 +35,9 @@ def deepctr(name, attention, *, kind="GRU", tower_norm=False, scorer=False):
     """A model of deepctr-torch: item and category are 3 and 2 wide, attention has 4, 3 units, the tower 6, 5."""
     key = "attention.local_att" if name == "DIN" else "interest_evolution.attention.local_att"
     shapes = {f"embedding_dict.{t.name}.weight": (t.size, t.dim) for t in SCHEMA.tables}
-    shapes |= linear(f"{key}.dnn.linears.0", 20, 4) | linear(f"{key}.dnn.linears.1", 4, 3) | linear(f"{key}.dense", 3, 1)
+    shapes |= (
+        linear(f"{key}.dnn.linears.0", 20, 4) | linear(f"{key}.dnn.linears.1", 4, 3) | linear(f"{key}.dense", 3, 1)
+    )
     for i, width in enumerate((4, 3)):
         layer = f"{key}.dnn.activation_layers.{i}"
         shapes |= {f"{layer}.alpha": (width, 1)} | norm(f"{layer}.bn", width) if attention == "dice" else {}
@@ -79,7 +81,9 @@ def rechub(name, activation="alpha"):
 def random(shapes, seed=0):
     """Arrays of these shapes; counters are 0, as they are after the way back."""
     rng = np.random.default_rng(seed)
-    return {k: rng.normal(size=s).astype(np.float32) if "num_batches" not in k else np.int64(0) for k, s in shapes.items()}
+    return {
+        k: rng.normal(size=s).astype(np.float32) if "num_batches" not in k else np.int64(0) for k, s in shapes.items()
+    }
 
 
 def tied(state_dict):
@@ -126,7 +130,9 @@ def test_there_and_back_is_exact_either_way(variant):
     same(to_state_dict(source, model, variables, COLUMNS), state_dict)
     batch = builders.make_batch(negatives="scorer" in variables["params"])
     other = builders.random_variables(model, batch)
-    back, again = from_state_dict(source, name, SCHEMA, to_state_dict(source, model, other, COLUMNS), COLUMNS, **options)
+    back, again = from_state_dict(
+        source, name, SCHEMA, to_state_dict(source, model, other, COLUMNS), COLUMNS, **options
+    )
     assert back == model
     jax.tree.map(np.testing.assert_array_equal, again, other)
 
@@ -159,7 +165,7 @@ def test_gates_and_their_sign():
 
 
 def test_all_that_does_not_fit_is_in_one_message():
-    source, name, state_dict, options = VARIANTS["DIEN GRU"]
+    source, name, state_dict, _ = VARIANTS["DIEN GRU"]
     damaged = {k: v for k, v in state_dict.items() if k != "out.bias"} | {"extra": np.ones((2, 3))}
     damaged["embedding_dict.city.weight"] = np.ones((9, 2))
     with pytest.raises(ValueError, match=r"^the state_dict does not fit deepctr-torch 0.3.0's DIEN") as refused:
@@ -197,14 +203,14 @@ def test_columns_are_the_fields_of_the_schema():
     with pytest.raises(ValueError, match="columns is") as refused:
         from_state_dict(source, name, SCHEMA, state_dict, ["itm", "category", "category", "city", "age", "price"])
     for part in (
-        "'itm' is no field of the schema; did you mean 'item'?", "'category' stands 2 times", "missing: 'item', 'slot'",
+        "'itm' is no field of the schema; did you mean 'item'", "'category' stands 2 times", "missing: 'item', 'slot'",
         "embeddings in this order: item, category, city, slot.",
     ):  # fmt: skip
         assert part in str(refused.value)
 
 
 def test_a_table_of_another_name():
-    source, name, state_dict, options = VARIANTS["rechub DIEN"]
+    source, name, state_dict, _ = VARIANTS["rechub DIEN"]
     there = {k.replace("embed_dict.item.", "embed_dict.target_item."): v for k, v in state_dict.items()}
     with pytest.raises(ValueError, match=r"unexpected  embedding.embed_dict.target_item.weight(?s:.*)tables="):
         from_state_dict(source, name, SCHEMA, there, COLUMNS)

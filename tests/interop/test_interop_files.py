@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dienjax import Behaviour, Run, Schema, Table
 from dienjax.cli import main
-from dienjax.interop import files, read_weights, write_weights
-from dienjax.interop.torch_layers import linear
+from dienjax.files import write_json
+from dienjax.interop import files, import_run, read_weights, write_weights
+from dienjax.interop.runs import summary
 
 TENSORS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "count": np.zeros((), np.int64)}
 
@@ -64,3 +66,85 @@ def test_what_cannot_be_read(tmp_path, monkeypatch):
         (tmp_path / f"w.{kind}").touch()
         with pytest.raises(ImportError, match=f"pip install '{package}'"):
             read_weights(tmp_path / f"w.{kind}")
+
+
+def zeros(shapes):
+    return {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
+
+
+def run_cli(*argv):
+    main([str(a) for a in argv])
+
+
+def test_from_a_file_to_measures_and_scores_and_back(drift_store, tmp_path, capsys):
+    """Of weights that are all 0 but the last bias, every probability is the sigmoid of that bias."""
+    sizes = drift_store.schema.sizes()
+    shapes = {f"embedding_dict.{name}.weight": (sizes[name], 2) for name in ("item", "category")}
+    shapes |= {"attention.local_att.dnn.linears.0.weight": (3, 16), "attention.local_att.dnn.linears.0.bias": (3,)}
+    shapes |= {"attention.local_att.dense.weight": (1, 3), "attention.local_att.dense.bias": (1,)}
+    shapes |= {"dnn.linears.0.weight": (4, 8), "dnn.linears.0.bias": (4,), "dnn_linear.weight": (1, 4)}
+    tensors = zeros(shapes) | {"out.bias": np.float32([2])}
+    write_weights(tmp_path / "din.npz", tensors)
+    columns = ("--columns", "category", "item")
+    source = ("--source", "deepctr_torch", "--model", "DIN", "--schema", drift_store.path)
+    run_cli("import-weights", tmp_path / "din.npz", *source, *columns, "--run", tmp_path / "run",
+            "--set", "model.attention_activation=relu", "--set", "data.lengths=[]")  # fmt: skip
+    told = capsys.readouterr().out
+    assert "deepctr-torch 0.3.0's DIN" in told and "attention_activation = 'relu'" in told and "softmax = False" in told
+    run_cli("evaluate", tmp_path / "run", "--json")
+    assert 0 < json.loads(capsys.readouterr().out)["logloss"] < 3
+    values = {name: drift_store.vocabulary(name)["value"][:2].tolist() for name in ("item", "category")}
+    frame = {f"hist_{name}": [v] for name, v in values.items()} | {name: [v] for name, v in values.items()}
+    pd.DataFrame(frame).to_parquet(tmp_path / "rows.parquet")
+    run_cli("predict", tmp_path / "run", "--input", tmp_path / "rows.parquet", "--output", tmp_path / "scored.parquet")
+    scored = pd.read_parquet(tmp_path / "scored.parquet")["probability"][0]
+    np.testing.assert_allclose(scored, [1 / (1 + np.exp(-2))] * 2, rtol=1e-6)
+    run_cli("export-weights", tmp_path / "run", "--target", "deepctr_torch", *columns, "--output", tmp_path / "b.npz")
+    same(read_weights(tmp_path / "b.npz"), tensors)
+    with pytest.raises(SystemExit):
+        run_cli("export-weights", tmp_path / "run", "--target", "deepctr_torch", *columns, "--output", "c.npz",
+                "--table", "item")  # fmt: skip
+    assert "expected table=name there, such as item=target_item" in capsys.readouterr().err
+
+
+@pytest.fixture
+def schema_file(tmp_path):
+    write_json(tmp_path / "schema.json", Schema((Table("item", 5, 2),), (Behaviour("item"),)).to_json())
+    return tmp_path / "schema.json"
+
+
+def test_padding_that_takes_part_is_told(schema_file, tmp_path):
+    key = "attention_layers.0.attention.mlp"
+    shapes = {"embedding.embed_dict.target_item.weight": (5, 2), "mlp.mlp.0.weight": (1, 4), "mlp.mlp.0.bias": (1,)}
+    shapes |= {f"{key}.0.weight": (3, 8), f"{key}.0.bias": (3,), f"{key}.4.weight": (1, 3), f"{key}.4.bias": (1,)}
+    shapes |= {f"{key}.1.{name}": (3,) for name in ("weight", "bias", "running_mean", "running_var")}
+    shapes |= {f"{key}.1.num_batches_tracked": (), f"{key}.2.alpha": (1,)}
+    write_weights(tmp_path / "w.npz", zeros(shapes))
+    run = import_run(tmp_path / "run", tmp_path / "w.npz", "torch_rechub", "DIN", schema_file, ["item"],
+                     ["data.max_len=7"], {"item": "target_item"})  # fmt: skip
+    assert run.config.data.lengths == ()
+    assert "at most data.max_len = 7" in summary(run)
+
+
+def test_without_an_auxiliary_network(schema_file, tmp_path):
+    key, cell = "interest_evolution.attention.local_att", {"weight_ih": (6, 2), "weight_hh": (6, 2)}
+    cell |= {"bias_ih": (6,), "bias_hh": (6,)}
+    shapes = {"embedding_dict.item.weight": (5, 2), "linear.weight": (1, 3), "out.bias": (1,)}
+    shapes |= {f"{key}.dnn.linears.0.weight": (3, 8), f"{key}.dnn.linears.0.bias": (3,)}
+    shapes |= {f"{key}.dense.weight": (1, 3), f"{key}.dense.bias": (1,)}
+    shapes |= {"dnn.linears.0.weight": (3, 4), "dnn.linears.0.bias": (3,)}
+    for module in ("interest_extractor.gru", "interest_evolution.interest_evolution"):
+        shapes |= {f"{module}.{name}_l0": shape for name, shape in cell.items()}
+    write_weights(tmp_path / "w.npz", zeros(shapes))
+    arguments = (tmp_path / "w.npz", "deepctr_torch", "DIEN", schema_file, ["item"])
+    run = import_run(tmp_path / "run", *arguments)
+    assert run.config.loss.alpha == 0 and "it is left out (loss.alpha = 0)" in summary(run)
+    assert "scorer" not in run.variables()["params"]
+    run = import_run(tmp_path / "run", *arguments, ["loss.alpha=0.5"], force=True)
+    variables = Run.open(tmp_path / "run").variables()
+    assert "freshly initialised" in summary(run)
+    assert variables["params"]["scorer"]["mlp"]["dense_0"]["kernel"].any()
+    assert not variables["params"]["tower"]["dense_0"]["kernel"].any()
+    with pytest.raises(ValueError, match="name is set, and not to DIEN"):
+        import_run(tmp_path / "other", *arguments, ["model.name=DIN"])
+    assert not (tmp_path / "other").exists()

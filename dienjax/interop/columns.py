@@ -1,0 +1,73 @@
+"""The order in which a source lays its fields side by side, and where each number of it stands in ours."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dienjax.errors import nearest
+from dienjax.schema import Schema
+
+Block = tuple[str, str]
+"""("interest", behaviour) or ("field", any field): neighbours in an input of the tower."""
+
+
+def check_columns(schema: Schema, columns: Sequence[str], embeddings: Sequence[str] = ()) -> None:
+    """Raises ValueError unless `columns` names every field of the schema once; lists all that is wrong with it.
+
+    Args:
+      embeddings: the names of the source's tables in its own order, for the message.
+    """
+    names = schema.field_names
+    lines = [f"{name!r} is no field of the schema; {nearest(name, names)}" for name in columns if name not in names]
+    lines += [f"{name!r} stands {n} times" for name, n in Counter(columns).items() if n > 1]
+    missing = [name for name in names if name not in columns]
+    lines += [f"missing: {', '.join(map(repr, missing))}"] if missing else []
+    if lines:
+        hint = f" The state_dict holds its embeddings in this order: {', '.join(embeddings)}." if embeddings else ""
+        raise ValueError(
+            f"columns is {list(columns)}: {'; '.join(lines)}. Expected every field of the schema in the order of the "
+            f"source's feature columns: its tower takes them in this order, and no shape shows it.{hint}"
+        )
+
+
+def interests(names: Sequence[str], schema: Schema) -> list[Block]:
+    """The interest in each behaviour, in the order of `names`."""
+    return [("interest", name) for name in names if name in {b.name for b in schema.behaviours}]
+
+
+def behaviours(names: Sequence[str], schema: Schema) -> list[Block]:
+    """The candidate's behaviours, in the order of `names`."""
+    return [("field", name) for name in names if name in {b.name for b in schema.behaviours}]
+
+
+def sparse(names: Sequence[str], schema: Schema) -> list[Block]:
+    """The sparse features, in the order of `names`."""
+    return [("field", name) for name in names if name in {f.name for f in schema.sparse}]
+
+
+def dense(names: Sequence[str], schema: Schema) -> list[Block]:
+    """The dense features, in the order of `names`."""
+    return [("field", name) for name in names if name in {f.name for f in schema.dense}]
+
+
+def tower_blocks(schema: Schema) -> list[Block]:
+    """Our tower's input (`models.output.tower_input`, `FeatureEmbedder`)."""
+    names = [b.name for b in schema.behaviours]
+    features: tuple[Any, ...] = (*schema.sparse, *schema.dense)
+    of_side = [("field", f.name) for of in ("user", "candidate") for f in features if f.of == of]
+    return interests(names, schema) + behaviours(names, schema) + of_side
+
+
+def positions(schema: Schema, source: Sequence[Block], ours: Sequence[Block]) -> np.ndarray:
+    """Where in the source each number of ours stands: ours[i] = source[positions[i]]."""
+    width = {f.name: schema.table(f.table).dim for f in schema.id_fields} | {f.name: 1 for f in schema.dense}
+    ends = np.cumsum([0, *(width[name] for _, name in source)])
+    start = dict(zip(source, ends[:-1], strict=True))
+    return np.concatenate([start[block] + np.arange(width[block[1]]) for block in ours])
+
+
+def unit_positions(schema: Schema, columns: Sequence[str]) -> np.ndarray:
+    """Where in the source's joined behaviours [E] each number of ours stands."""
+    return positions(schema, interests(columns, schema), interests([b.name for b in schema.behaviours], schema))
