@@ -151,7 +151,7 @@ class Config:
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{path}: not valid TOML: {error}") from error
         for override in overrides:
-            override(data, override)
+            apply_override(data, override)
         try:
             return cls.from_dict(data)
         except ValueError as error:
@@ -183,7 +183,7 @@ def _refuse_unknown(where: str, given: Iterable[str], known: Iterable[str]) -> N
             raise ValueError(f"unknown key {where + '.' if where else ''}{key}; {nearest(key, known)}")
 
 
-def override(data: dict[str, Any], override: str) -> None:
+def apply_override(data: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     *sections, name = key.strip().split(".")
     if not equals or len(sections) != 1:

@@ -9,6 +9,7 @@ import builders
 from dienjax.demo import demo
 
 
+@pytest.mark.slow
 def test_dien_beats_din_where_interests_drift(tmp_path):
     """By 0.17 after the demo's four epochs, by more than 0.1 already after one."""
     code = "from dienjax.cli import main; main()"

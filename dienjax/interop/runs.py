@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dienjax import checkpoint
-from dienjax.config import Config, override
+from dienjax.config import Config, apply_override
 from dienjax.data.store import Store
 from dienjax.files import write_json
 from dienjax.interop.convert import SOURCES, VERSIONS, model_config, read_variables, to_state_dict
@@ -49,7 +49,7 @@ def import_run(
     store, fields = _schema(Path(schema))
     sections: dict[str, dict[str, Any]] = {}
     for override in overrides:
-        override(sections, override)
+        apply_override(sections, override)
     options = sections.pop("model", {})
     if options.pop("name", name) != name:
         raise ValueError(f"model.name is set, and not to {name}; leave it out")
