@@ -37,8 +37,8 @@ class Shapes:
     stages: dict[str, Shape]
 
     def count(self, module: str = "") -> int:
-        """The number of parameters of all, or of one top-level module."""
-        return sum(prod(s) for path, s in self.params.items() if not module or path.split("/")[0] == module)
+        """The number of parameters of all, or of one top-level module (or of each field's, where it has one)."""
+        return sum(prod(s) for path, s in self.params.items() if not module or _is(path.split("/")[0], module))
 
 
 def shapes(model: nn.Module, schema: Schema, loss: LossConfig = LOGISTIC) -> Shapes:
@@ -70,23 +70,34 @@ def _stages(model: nn.Module, calls: dict[str, tuple[Any, Any]], auxiliary: bool
     embedded, output = calls["embedder"][1], calls[""][1]
     stages = {"history_BTE": embedded.history_BTE, "negative_BTE": embedded.negative_BTE if auxiliary else None}
     stages |= {n: getattr(embedded, n) for n in ("candidate_BKE", "user_BU", "context_BKC")}
-    if "extractor" in calls:
-        stages["state_BTH"] = calls["extractor"][1]
+
+    def outputs(name: str) -> Shape:
+        """The output of a module, or of each field's side by side."""
+        found = [output for path, (_, output) in calls.items() if _is(path, name)]
+        return (*found[0][:-1], sum(shape[-1] for shape in found))
+
+    dien = hasattr(model, "kind")
+    if dien:
+        stages["state_BTH"] = outputs("extractor")
         if model.kind == "GRU":
-            stages["evolved_BTH"] = calls["evolution"][1]
-    attention = calls.get("target_attention") or calls.get("attention")
-    if attention:
-        (_, key_BTH, *_), weight_BKT = attention
-        stages["weight_BKT"] = weight_BKT
-        interest = "interest_BKH" if "extractor" in calls else "interest_BKE"
-        stages[interest] = (*weight_BKT[:2], key_BTH[-1])
-        if "evolution" in calls and "evolved_BTH" not in stages:
-            stages[interest] = calls["evolution"][1]
+            stages["evolved_BTH"] = outputs("evolution")
+    attention = "target_attention" if dien else "attention"
+    stages["weight_BKT"] = next(output for path, (_, output) in calls.items() if _is(path, attention))
+    if dien and model.kind != "GRU":
+        stages["interest_BKH"] = outputs("evolution")
+    else:
+        width = stages["evolved_BTH" if dien else "history_BTE"][-1]
+        stages["interest_BKH" if dien else "interest_BKE"] = (*stages["weight_BKT"][:2], width)
     stages |= {"tower_input_BKF": calls["tower"][0][0], "logit_BK": output.logit_BK}
     if auxiliary:
         stages["positive_logit_BS"] = output.auxiliary.positive_logit_BS
         stages["negative_logit_BS"] = output.auxiliary.negative_logit_BS
     return {name: shape for name, shape in stages.items() if shape is not None and shape[-1] != 0}
+
+
+def _is(module: str, name: str) -> bool:
+    """Whether a top-level module is the one of that name, or that of one of the fields."""
+    return module == name or (module.startswith(f"{name}_") and "/" not in module)
 
 
 def _brackets(shape: Shape) -> str:
@@ -262,14 +273,16 @@ class _Diagram:
         model, state = self.model, f"state {self.found.stages['state_BTH'][-1]}"
         kind = "GRU" if name == "extractor" else model.kind
         lines = [f"{kind} · {model.gate} gate", state] if kind == "AUGRU" else [f"{kind} · {state}"]
+        lines += ["one per field"] if model.fields == "separate" else []
         return self._box("history", y, "recurrent", f"Interest {name}", [*lines, self._parameters(name)])
 
     def _attention(self, y: float) -> Box:
         model = self.model
         lines = ["bilinear"]
-        if getattr(model, "attention", "mlp") == "mlp":
+        if getattr(model, "attention", "mlp") != "bilinear":
             lines = [f"MLP {_dashes(model.attention_hidden)} · {model.attention_activation}"]
         lines.append("softmax" if model.softmax else "no softmax")
+        lines += ["one per field"] if model.fields == "separate" else []
         lines.append(self._parameters("target_attention" if self.dien else "attention"))
         return self._box("candidate", y, "attention", "Target attention", lines, COLUMN - 32)
 
