@@ -86,7 +86,6 @@ def build_store(
     offsets = np.concatenate([[0], np.cumsum(np.bincount(user_E, minlength=U))])
     sessions = Sessions.of(shown, fields.user) if shown else None
     split = _split(settings, offsets, log.time_R, sessions)
-    train_R = _marked_rows(sessions.first, split.shown["train"]) if sessions else np.zeros(0, bool)
     code_U = {
         name: _per_user(name, shown if shown and name in shown.code else log, fields.user, values)
         for name in fields.users
@@ -94,15 +93,15 @@ def build_store(
     if settings.user_id:
         code_U[fields.user] = np.arange(U)
 
-    vocabulary: dict[str, Vocabulary] = {}
+    tables = [(log, split.train_E)]
+    if shown and sessions:
+        tables.append((shown, _marked_rows(sessions.first, split.shown["train"])))
+    vocabulary = {}
     for name in (*fields.behaviours, *code_U, *fields.context):
-        count_V = np.zeros(len(values[name]), np.int64)
+        counted = [(rows.code[name], train) for rows, train in tables if name in rows.code]
         if name in code_U:
-            count_V += counts(code_U[name], split.train_U, len(count_V))
-        elif name in log.code:
-            count_V += counts(log.code[name], split.train_E, len(count_V))
-        if name not in code_U and shown and name in shown.code:
-            count_V += counts(shown.code[name], train_R, len(count_V))
+            counted = [(code_U[name], split.train_U)]
+        count_V = np.sum([counts(code, train, len(values[name])) for code, train in counted], axis=0)
         minimum = 1 if name in code_U else settings.min_count
         vocabulary[name] = _numbered(name, values[name].to_pandas(), count_V, minimum, settings)
 
@@ -120,25 +119,12 @@ def build_store(
         size, seed = vocabulary[fields.item].size, settings.fractions.seed
         negatives = Negatives(events[fields.item], offsets, size, seed=seed)
         samples = _targets(split, user_E, log.time_R, events, fields.item, negatives)
-    one_event = {} if shown else {ONE_EVENT: int((np.diff(offsets) == 1).sum())}
     return write_store(
         out,
         schema=schema,
-        info={
-            "protocol": settings.protocol,
-            "seed": settings.fractions.seed,
-            "columns": columns,
-            "dates": log.dates,
-            "fractions": None
-            if settings.protocol == "all"
-            else {"test": settings.fractions.test, "valid": settings.fractions.valid},
-            "min_count": settings.min_count,
-            "counts": {"users": U, "events": len(user_E), "training_users": int(split.train_U.sum())}
-            | ({"impressions": len(shown)} if shown else {})
-            | {f"known {name}": v.size - 2 for name, v in vocabulary.items()},
-            "left_out": one_event | ({REPEATED: int(again_E.sum())} if settings.drop_duplicates else {}),
-            "noticed": _noticed(log, again_E, fields, settings),
-        },
+        info=_info(settings, split, offsets, log.dates, shown, vocabulary)
+        | {"columns": columns}
+        | _remarks(log, again_E, offsets, fields, settings, bool(shown)),
         offsets=offsets,
         events=events,
         time_E=log.time_R,
@@ -268,13 +254,37 @@ def _check_like(schema: Schema, settings: Settings) -> None:
         )
 
 
-def _noticed(log: Sorted, again_E: np.ndarray, fields: Fields, settings: Settings) -> dict[str, int]:
-    """What is kept but may be a mistake of the log."""
-    item_E = log.code[fields.item]
-    noticed = {} if settings.drop_duplicates else {REPEATED: int(again_E.sum())}
+def _info(
+    settings: Settings,
+    split: Split,
+    offsets: np.ndarray,
+    dates: bool,
+    shown: Sorted | None,
+    vocabulary: dict[str, Vocabulary],
+) -> dict[str, Any]:
+    """How the store was made, and how large it is."""
+    fractions = {"test": settings.fractions.test, "valid": settings.fractions.valid}
+    counted = {"users": len(offsets) - 1, "events": int(offsets[-1]), "training_users": int(split.train_U.sum())}
+    counted |= {"impressions": len(shown)} if shown else {}
+    return {
+        "protocol": settings.protocol,
+        "seed": settings.fractions.seed,
+        "dates": dates,
+        "fractions": None if settings.protocol == "all" else fractions,
+        "min_count": settings.min_count,
+        "counts": counted | {f"known {name}": v.size - 2 for name, v in vocabulary.items()},
+    }
+
+
+def _remarks(
+    log: Sorted, again_E: np.ndarray, offsets: np.ndarray, fields: Fields, settings: Settings, has_impressions: bool
+) -> dict[str, dict[str, int]]:
+    """What was left out and why, and what is kept but may be a mistake of the log."""
+    left_out = {} if has_impressions else {ONE_EVENT: int((np.diff(offsets) == 1).sum())}
+    noticed: dict[str, int] = {}
+    (left_out if settings.drop_duplicates else noticed)[REPEATED] = int(again_E.sum())
     for name in fields.attributes:
         noticed[f"events without {name}, which are unknown"] = int((log.code[name] < 0).sum())
-        noticed[f"items with more than one {name}; each event keeps its own"] = quality.with_several(
-            item_E, log.code[name]
-        )
-    return noticed
+        several = quality.with_several(log.code[fields.item], log.code[name])
+        noticed[f"items with more than one {name}; each event keeps its own"] = several
+    return {"left_out": left_out, "noticed": noticed}

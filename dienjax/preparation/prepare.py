@@ -133,6 +133,8 @@ def _check(settings: Settings, fields: Fields, has_impressions: bool, label: str
         raise ValueError("prepare: impressions and label go together; expected both or neither")
     if not has_impressions and (fields.context or fields.dense):
         raise ValueError("prepare: context and dense are columns of the impressions, and there are none: give them")
+    if "label" in fields.dense:
+        raise ValueError("prepare: a dense column cannot be called 'label', the store keeps the label so: rename it")
     if settings.grow and settings.like is None:
         raise ValueError("prepare: grow appends to the vocabularies of an earlier store; name it: like=STORE")
     if settings.min_count < 1 or fractions.seed < 0:

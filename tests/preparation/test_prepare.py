@@ -254,6 +254,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
         ),
         ({"protocol": "time"}, "'time' without impressions"),
         ({"context": ["c"]}, "context and dense are columns of the impressions"),
+        ({"impressions": small(), "label": "y", "dense": ["label"]}, "rename it"),
         ({"grow": True}, "name it: like=STORE"),
         ({"min_count": 0}, "min_count=0"),
         ({"engine": "spark"}, "engine='spark'; known names|did you mean"),
