@@ -209,9 +209,7 @@ def _impressions(
 
 def _marked_rows(first: np.ndarray, index: np.ndarray) -> np.ndarray:
     """True [R] in the rows of the sessions `index`."""
-    mask_N = np.zeros(len(first) - 1, bool)
-    mask_N[index] = True
-    return np.repeat(mask_N, np.diff(first))
+    return np.repeat(splits.marked(index, len(first) - 1), np.diff(first))
 
 
 def _per_user(name: str, table: Sorted, user: str, values: Values) -> np.ndarray:

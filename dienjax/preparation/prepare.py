@@ -10,7 +10,7 @@ from typing import get_args
 from dienjax.data.store import Store, check_free
 from dienjax.errors import nearest
 from dienjax.preparation.kernel import Fields, Settings, build_store
-from dienjax.preparation.read import Log, Roles, column_names
+from dienjax.preparation.read import Log, Roles
 from dienjax.preparation.sort import Engine, sort_tables
 from dienjax.preparation.splits import Fractions, Protocol
 from dienjax.preparation.tables import Table
@@ -91,16 +91,19 @@ def prepare(
     fields = Fields(user, item, time, *map(tuple, (attributes, user_attributes, context, dense)))
     _check(settings, fields, impressions is not None, label, engine)
 
-    numbers = {name: name for name in dense} | {"label": str(label)}
-    shown_roles = Roles(user, item, time, (*attributes, *context), numbers)
-    shown_names = column_names(impressions, shown_roles) if impressions is not None else []
-    of_shown = tuple(name for name in user_attributes if name in shown_names)
-    of_events = tuple(name for name in user_attributes if name not in shown_names)
-    labels = {"hist_label": hist_label} if hist_label else {}
-    tables = [Table("events", events, Roles(user, item, time, (*attributes, *of_events), labels, unit="hist_label"))]
+    of_shown: tuple[str, ...] = ()
+    shown_tables = []
     if impressions is not None:
-        roles = replace(shown_roles, attributes=(*shown_roles.attributes, *of_shown))
-        tables.append(Table("impressions", impressions, roles))
+        numbers = {name: name for name in dense} | {"label": str(label)}
+        table = Table("impressions", impressions, Roles(user, item, time, (*attributes, *context), numbers))
+        there = table.column_names()
+        of_shown = tuple(name for name in user_attributes if name in there)
+        roles = replace(table.roles, attributes=(*table.roles.attributes, *of_shown))
+        shown_tables = [replace(table, roles=roles)]
+    of_events = tuple(name for name in user_attributes if name not in of_shown)
+    labels = {"hist_label": hist_label} if hist_label else {}
+    roles = Roles(user, item, time, (*attributes, *of_events), labels, unit="hist_label")
+    tables = [Table("events", events, roles), *shown_tables]
     columns = {"user": user, "item": item, "time": time, "hist_label": hist_label, "label": label}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -146,6 +146,13 @@ def column_names(log: Log, roles: Roles) -> list[str]:
     return list(open_log(log, roles)[0].types)
 
 
+def log_bytes(log: Log, roles: Roles) -> int:
+    """About how much memory the rows of a log take."""
+    if isinstance(log, pd.DataFrame):
+        return int(log.memory_usage(index=False).sum())
+    return sum(source.bytes for source in open_log(log, roles))
+
+
 def _of(name: str) -> str:
     return f" of {name}" if name else ""
 

@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from dienjax.preparation.read import open_log
 from dienjax.preparation.sort_duckdb import sort_with_duckdb
 from dienjax.preparation.sort_memory import sort_in_memory
 from dienjax.preparation.tables import Sorted, Table, Values
@@ -41,5 +40,4 @@ def sort_tables(
 
 def _is_large(tables: Sequence[Table]) -> bool:
     """Whether the tables may need more than half of the free memory."""
-    need = sum(source.bytes for table in tables for source in open_log(table.log, table.roles))
-    return need > os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+    return sum(table.bytes() for table in tables) > os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2

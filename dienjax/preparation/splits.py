@@ -37,7 +37,7 @@ def last(offsets: np.ndarray, fractions: Fractions) -> Split:
     """Users are split, the target is the last event (DIEN paper); `train_all` has each target of the training users."""
     count_U = np.diff(offsets)
     parts = _split_users(count_U >= 2, fractions)
-    train_U = _marked(parts["train"], len(count_U))
+    train_U = marked(parts["train"], len(count_U))
     train_E = np.repeat(train_U, count_U)
     target_E = train_E.copy()
     target_E[offsets[:-1][count_U > 0]] = False
@@ -60,10 +60,10 @@ def leave_one_out(offsets: np.ndarray) -> Split:
 def by_user(offsets: np.ndarray, user_N: np.ndarray, fractions: Fractions) -> Split:
     """Impressions by user: those of a user all train, all validate or all test."""
     U = len(offsets) - 1
-    parts = _split_users(_marked(user_N, U), fractions)
-    shown = {name: np.flatnonzero(_marked(user, U)[user_N]) for name, user in parts.items()}
+    parts = _split_users(marked(user_N, U), fractions)
+    shown = {name: np.flatnonzero(marked(user, U)[user_N]) for name, user in parts.items()}
     # Users without impressions test nothing: what they did may be known.
-    train_U = ~_marked(np.concatenate([parts["valid"], parts["test"]]), U)
+    train_U = ~marked(np.concatenate([parts["valid"], parts["test"]]), U)
     return Split(np.repeat(train_U, np.diff(offsets)), train_U, {}, shown)
 
 
@@ -77,14 +77,13 @@ def by_time(
     N, ordered_N = len(time_N), np.sort(time_N)
     test_n = share(fractions.test, N)
     valid_n = share(fractions.valid, N - test_n)
-    end = np.inf
-    test_from = ordered_N[N - test_n] if test_n else end
+    test_from = ordered_N[N - test_n] if test_n else np.inf
     valid_from = ordered_N[N - test_n - valid_n] if valid_n else test_from
     part_N = (time_N >= valid_from).astype(int) + (time_N >= test_from)
     shown = {name: np.flatnonzero(part_N == i) for i, name in enumerate(("train", "valid", "test"))}
     train_E = time_E < valid_from
     active = np.concatenate([np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[train_E], user_N[shown["train"]]])
-    return Split(train_E, _marked(active, len(offsets) - 1), {}, shown)
+    return Split(train_E, marked(active, len(offsets) - 1), {}, shown)
 
 
 def history_ends(user_E: np.ndarray, time_E: np.ndarray, user_N: np.ndarray, time_N: np.ndarray) -> np.ndarray:
@@ -121,7 +120,8 @@ def _split_users(eligible_U: np.ndarray, fractions: Fractions) -> dict[str, np.n
     return {"train": train, "valid": valid, "test": test}
 
 
-def _marked(index: np.ndarray, n: int) -> np.ndarray:
+def marked(index: np.ndarray, n: int) -> np.ndarray:
+    """True [n] at the indices."""
     mask = np.zeros(n, bool)
     mask[index] = True
     return mask

@@ -1,13 +1,14 @@
 """What sorting takes and gives: tables to read, rows sorted by (user, time), and codes for the values of columns."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from dienjax.preparation.columns import ranked
-from dienjax.preparation.read import Log, Roles, Rows, rows
+from dienjax.preparation.read import Log, Roles, Rows, column_names, log_bytes, rows
 
 Values = dict[str, pa.Array]
 """The distinct values of each id column, ascending: a code is a place among them."""
@@ -22,9 +23,22 @@ class Table:
     roles: Roles
 
     def rows(self, progress: bool) -> Iterator[Rows]:
-        """`read.rows`, naming the table in errors."""
-        try:
+        """`read.rows`, naming the table in errors, as all that reads it does."""
+        with self._named():
             yield from rows(self.log, self.roles, f"read {self.name}" if progress else "")
+
+    def column_names(self) -> list[str]:
+        with self._named():
+            return column_names(self.log, self.roles)
+
+    def bytes(self) -> int:
+        with self._named():
+            return log_bytes(self.log, self.roles)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
         except ValueError as error:
             raise ValueError(f"prepare: {self.name}: {error}") from error
 

@@ -84,6 +84,23 @@ def test_auto_takes_duckdb_for_what_may_not_fit(tmp_path, monkeypatch):
     assert len(taken) == 1
 
 
+@pytest.mark.parametrize("engine", ["auto", "memory"])
+def test_an_error_names_its_table_whichever_engine_looks_first(engine, tmp_path):
+    (tmp_path / "empty.csv").write_text("")
+    for wrong in (log().assign(i=["x", *range(999)]), tmp_path / "empty.csv"):
+        with pytest.raises(ValueError, match=r"^prepare: events: "):
+            prepare(wrong, tmp_path / "s", user="u", item="i", time="t", engine=engine)
+        with pytest.raises(ValueError, match=r"^prepare: impressions: "):
+            prepare(log(), tmp_path / "s", user="u", item="i", time="t", impressions=wrong, label="c", engine=engine)
+
+
+def test_a_frame_is_converted_once(tmp_path, monkeypatch):
+    converted = []
+    monkeypatch.setattr(read, "_to_arrow", lambda *a, real=read._to_arrow: converted.append(1) or real(*a))
+    prepare(log(), tmp_path / "s", user="u", item="i", time="t")
+    assert len(converted) == 1
+
+
 def test_without_duckdb(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(ImportError, match=r"pip install 'dienjax\[duckdb\]'"):
