@@ -2,8 +2,8 @@
 
 Letters of shapes, which stand at the end of a name (`key_BTE` has the axes B, T, E):
 B batch, T history slots, S = T − 1 auxiliary steps, K candidates, E width of all behaviours side by side, H interest
-state, A attention hidden, U users or user features, C context features, V table rows, F features, N samples, E events
-(of a store), Q histogram bins. Masks are bool, True = real.
+state, A attention hidden, U users or user features, C context features, V table rows, R rows that a batch reads, F
+features, N samples, E events (of a store), Q histogram bins. Masks are bool, True = real.
 """
 
 from importlib import import_module
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from dienjax.batch import Batch
     from dienjax.config import Config, DataConfig, FitConfig, ModelConfig
     from dienjax.data.arrays import PaddedArrays
-    from dienjax.data.loader import Loader, StoreSplit
+    from dienjax.data.loader import Loader
+    from dienjax.data.split import StoreSplit
     from dienjax.data.store import Store
     from dienjax.evaluation import evaluate
     from dienjax.fitting import fit, fit_store
@@ -29,7 +30,8 @@ _HOMES = {
     "batch": ["Batch"],
     "config": ["Config", "DataConfig", "FitConfig", "ModelConfig"],
     "data.arrays": ["PaddedArrays"],
-    "data.loader": ["Loader", "StoreSplit"],
+    "data.loader": ["Loader"],
+    "data.split": ["StoreSplit"],
     "preparation.prepare": ["prepare"],
     "data.store": ["Store"],
     "evaluation": ["evaluate"],

@@ -28,7 +28,9 @@ class DataConfig:
       valid: the split that chooses the checkpoint; "" trains without one.
       batch_size: histories a batch; each has its positive and its sampled negative as candidates.
       max_len: the most recent behaviours that are used.
-      lengths: padded history lengths; a sample goes to the smallest that holds it. () pads all to max_len.
+      lengths: history lengths of the batches; a sample goes to the smallest that holds it. A number: that many, chosen
+        so that the fewest slots are padding (1 pads to the longest history). A list: exactly these; [50] always pads
+        to 50.
       negatives: where sampled negatives come from: "popularity" (all events, as the DIEN authors do) or "uniform".
       own: "exclude" draws no negative from what the user ever did; "allow" only spares the positive.
     """
@@ -37,7 +39,7 @@ class DataConfig:
     valid: str = "valid"
     batch_size: int = 128
     max_len: int = 50
-    lengths: tuple[int, ...] = (4, 8, 16, 32)
+    lengths: int | tuple[int, ...] = 8
     negatives: Literal["popularity", "uniform"] = "popularity"
     own: Literal["allow", "exclude"] = "allow"
 

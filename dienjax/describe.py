@@ -88,7 +88,9 @@ def _stages(model: nn.Module, calls: dict[str, tuple[Any, Any]], auxiliary: bool
     else:
         width = stages["evolved_BTH" if dien else "history_BTE"][-1]
         stages["interest_BKH" if dien else "interest_BKE"] = (*stages["weight_BKT"][:2], width)
-    stages |= {"tower_input_BKF": calls["tower"][0][0], "logit_BK": output.logit_BK}
+    parts = calls["tower"][0][0]
+    stages["tower_input_BKF"] = (*stages["weight_BKT"][:2], sum(shape[-1] for shape in parts))
+    stages["logit_BK"] = output.logit_BK
     if auxiliary:
         stages["positive_logit_BS"] = output.auxiliary.positive_logit_BS
         stages["negative_logit_BS"] = output.auxiliary.negative_logit_BS

@@ -1,7 +1,7 @@
 """Logits of a trained model over a whole data set, in its order, and the exact metrics of them."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,7 +9,8 @@ import numpy as np
 
 from dienjax.batch import Batch
 from dienjax.config import Config
-from dienjax.data.loader import Dataset, Loader, StoreSplit
+from dienjax.data.loader import Dataset, Loader
+from dienjax.data.split import StoreSplit
 from dienjax.data.store import Store
 from dienjax.metrics import Task, evaluate_scores
 from dienjax.run import Run
@@ -49,7 +50,7 @@ def score(eval_step: EvalStep, variables: dict[str, Any], loader: Loader) -> Sco
     return Scores(joined(1), joined(2), joined(3), np.asarray(loader.dataset.user_N))
 
 
-def eval_loader(dataset: Dataset, batch_size: int, lengths: Sequence[int]) -> Loader:
+def eval_loader(dataset: Dataset, batch_size: int, lengths: int | tuple[int, ...]) -> Loader:
     return Loader(dataset, batch_size, lengths, shuffle=False)
 
 

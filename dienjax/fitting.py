@@ -21,6 +21,7 @@ from dienjax.data.loader import Dataset, Loader, Planned
 from dienjax.data.store import Store
 from dienjax.errors import Interrupted
 from dienjax.evaluation import eval_loader, score, store_split
+from dienjax.lazy_rows import make_lazy_train_step, renumber
 from dienjax.metrics import Task, auc_from_histogram
 from dienjax.record import Record, import_tensorboard
 from dienjax.report import plot_curves
@@ -67,7 +68,7 @@ def fit(
     """
     data = config.data
     loader = Loader(train, data.batch_size, data.lengths, seed=config.fit.seed)
-    valid_loader = eval_loader(valid, data.batch_size, data.lengths) if valid is not None else None
+    valid_loader = eval_loader(valid, data.batch_size, loader.lengths) if valid is not None else None
     if config.fit.tensorboard:
         import_tensorboard()
     if resume and Path(path).exists():
@@ -115,7 +116,9 @@ class _Loop:
         config = run.config
         self.run, self.config, self.loader, self.valid = run, config, loader, valid
         self.tx = run.optimizer(self.loader.steps())
-        self.train_step = make_train_step(run.model, self.tx, config.loss)
+        self.lazy = config.optimizer.rows == "lazy"
+        make_step: Any = make_lazy_train_step if self.lazy else make_train_step
+        self.train_step = make_step(run.model, self.tx, config.loss)
         self.eval_step = make_eval_step(run.model)
         self.key = jax.random.fold_in(jax.random.key(config.fit.seed), 1)  # dropout; fold 0 is not used: parameters
         self.pending: list[tuple[int, int, Planned, Metrics]] = []
@@ -146,9 +149,9 @@ class _Loop:
 
     def _epoch(self, arrived: list[int]) -> None:
         fit, epoch, steps = self.config.fit, self.position.epoch, self.loader.steps()
-        for planned, batch in self.loader.epoch(epoch, self.position.step):
+        for planned, (batch, on_device) in self.loader.epoch(epoch, self.position.step, self._prepare):
             _check_labels(batch, planned, self.config.loss.task)
-            self.state, metrics = self.train_step(self.state, batch, self.key)
+            self.state, metrics = self.train_step(self.state, on_device, self.key)
             self.position = replace(self.position, step=self.position.step + 1)
             step = epoch * steps + self.position.step
             self.pending.append((step, int(batch.mask_BK.sum()), planned, metrics))
@@ -168,6 +171,11 @@ class _Loop:
                 raise Interrupted(arrived[0], self.run.path)
             if self._patience_is_over():
                 return
+
+    def _prepare(self, batch: Batch) -> tuple[Batch, Any]:
+        """The batch on the host, and what the step takes."""
+        rows = renumber(batch, self.loader.dataset.schema) if self.lazy else batch
+        return batch, jax.device_put(rows)
 
     def _log(self) -> None:
         """Waits for the steps since the last call, checks that they are finite, and records their means."""

@@ -1,5 +1,7 @@
 """The feed-forward building blocks: embedding, masked batch norm, Dice, PReLU, MLP, attention to the candidate."""
 
+from functools import reduce
+from itertools import accumulate
 from typing import Literal
 
 import jax
@@ -8,6 +10,7 @@ from flax import linen as nn
 from flax import struct
 
 from dienjax.batch import Batch
+from dienjax.matmul import by_row
 from dienjax.schema import UNKNOWN, Schema
 
 Activation = Literal[
@@ -37,43 +40,47 @@ def per_unit(vector_F: jax.Array, x: jax.Array) -> jax.Array:
     return vector_F.reshape((1,) * (x.ndim - 1) + vector_F.shape)
 
 
-class FeatureEmbedder(nn.Module):
-    """Looks up every field of a batch in its table; fields of one table share its rows.
+def embed(schema: Schema, table_VD: dict[str, jax.Array], batch: Batch) -> Embedded:
+    """Looks up every field of a batch in its table, by table name; fields of one table share its rows.
 
     An id outside the table counts as unknown (id 1), under jit as in an exported graph.
     """
+
+    def look_up(table: str, ids: jax.Array) -> jax.Array:
+        rows = table_VD[table]
+        in_range = (ids >= 0) & (ids < rows.shape[0])
+        return jnp.take(rows, jnp.where(in_range, ids, UNKNOWN), axis=0, mode="clip")
+
+    def behaviours(arrays: dict[str, jax.Array]) -> jax.Array:
+        return jnp.concatenate([look_up(f.table, arrays[f.name]) for f in schema.behaviours], axis=-1)
+
+    def features(side: str, arrays: dict[str, jax.Array], shape: tuple) -> jax.Array:
+        parts = [look_up(f.table, arrays[f.name]) for f in schema.sparse if f.of == side]
+        parts += [arrays[f.name][..., None] for f in schema.dense if f.of == side]
+        return jnp.concatenate(parts, axis=-1) if parts else jnp.zeros((*shape, 0))
+
+    return Embedded(
+        history_BTE=behaviours(batch.history),
+        candidate_BKE=behaviours(batch.candidate),
+        user_BU=features("user", batch.user, batch.mask_BK.shape[:1]),
+        context_BKC=features("candidate", batch.candidate, batch.mask_BK.shape),
+        mask_BT=batch.mask_BT,
+        mask_BK=batch.mask_BK,
+        negative_BTE=None if batch.negative is None else behaviours(batch.negative),
+    )
+
+
+class FeatureEmbedder(nn.Module):
+    """The tables of a schema, and the look-up of a batch in them."""
 
     schema: Schema
 
     @nn.compact
     def __call__(self, batch: Batch) -> Embedded:
-        schema = self.schema
         table_VD = {
-            t.name: self.param(t.name, nn.initializers.normal(t.dim**-0.5), (t.size, t.dim)) for t in schema.tables
+            t.name: self.param(t.name, nn.initializers.normal(t.dim**-0.5), (t.size, t.dim)) for t in self.schema.tables
         }
-
-        def look_up(table: str, ids: jax.Array) -> jax.Array:
-            rows = table_VD[table]
-            in_range = (ids >= 0) & (ids < rows.shape[0])
-            return jnp.take(rows, jnp.where(in_range, ids, UNKNOWN), axis=0, mode="clip")
-
-        def behaviours(arrays: dict[str, jax.Array]) -> jax.Array:
-            return jnp.concatenate([look_up(f.table, arrays[f.name]) for f in schema.behaviours], axis=-1)
-
-        def features(side: str, arrays: dict[str, jax.Array], shape: tuple) -> jax.Array:
-            parts = [look_up(f.table, arrays[f.name]) for f in schema.sparse if f.of == side]
-            parts += [arrays[f.name][..., None] for f in schema.dense if f.of == side]
-            return jnp.concatenate(parts, axis=-1) if parts else jnp.zeros((*shape, 0))
-
-        return Embedded(
-            history_BTE=behaviours(batch.history),
-            candidate_BKE=behaviours(batch.candidate),
-            user_BU=features("user", batch.user, batch.mask_BK.shape[:1]),
-            context_BKC=features("candidate", batch.candidate, batch.mask_BK.shape),
-            mask_BT=batch.mask_BT,
-            mask_BK=batch.mask_BK,
-            negative_BTE=None if batch.negative is None else behaviours(batch.negative),
-        )
+        return embed(self.schema, table_VD, batch)
 
 
 class MaskedBatchNorm(nn.Module):
@@ -183,6 +190,26 @@ def prelu(slope_F: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.where(x > 0, x, per_unit(slope_F, x) * x)
 
 
+class Dense(nn.Module):
+    """A dense layer over vectors side by side, which need not be concatenated: Σ x·W, one block of rows for each.
+
+    A vector that many others share, such as a user's, may have axes of 1 in their place.
+    """
+
+    features: int
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, *parts: jax.Array) -> jax.Array:
+        """Each [..., F], F of its own -> [..., features]."""
+        parts = tuple(x for x in parts if x.shape[-1])
+        ends = list(accumulate(x.shape[-1] for x in parts))
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), (ends[-1], self.features))
+        blocks = jnp.split(kernel, ends[:-1])
+        y = reduce(jnp.add, (by_row(x, block) for x, block in zip(parts, blocks, strict=True)))
+        return y + per_unit(self.param("bias", nn.initializers.zeros, (self.features,)), y) if self.use_bias else y
+
+
 class MLP(nn.Module):
     """Hidden layers (dense, batch norm if asked for, activation, dropout), then a dense layer to one number.
 
@@ -197,18 +224,17 @@ class MLP(nn.Module):
     head: Head = "one"
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
-        """x [..., F], mask [...] -> [...]."""
+    def __call__(self, x: jax.Array | tuple[jax.Array, ...], mask: jax.Array, train: bool) -> jax.Array:
+        """x [..., F], or a tuple of such vectors side by side (see `Dense`), mask [...] -> [...]."""
+        parts = x if isinstance(x, tuple) else (x,)
         for i, width in enumerate(self.hidden):
-            if i > 0 or not self.projected:
-                x = nn.Dense(width, kernel_init=nn.initializers.glorot_uniform(), name=f"dense_{i}")(x)
+            x = parts[0] if i == 0 and self.projected else Dense(width, name=f"dense_{i}")(*parts)
             if self.batch_norm:
                 torch = self.batch_norm == "torch"
                 x = MaskedBatchNorm(momentum=0.9 if torch else 0.99, torch=torch, name=f"norm_{i}")(x, mask, train)
             x = Activate(self.activation, name=f"activation_{i}")(x, mask, train)
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        outputs = 1 if self.head == "one" else 2
-        out = nn.Dense(outputs, kernel_init=nn.initializers.glorot_uniform(), name="out")(x)
+            parts = (nn.Dropout(self.dropout, deterministic=not train)(x),)
+        out = Dense(1 if self.head == "one" else 2, name="out")(*parts)
         return out[..., 0] if self.head == "one" else out[..., 0] - out[..., 1]
 
 
@@ -244,14 +270,14 @@ class TargetAttention(nn.Module):
         return jnp.where(mask_BT[:, None, :], score_BKT, 0)
 
     def _bilinear(self, query_BKE: jax.Array, key_BTH: jax.Array, mask_BKT: jax.Array, train: bool) -> jax.Array:
-        query_BKH = nn.Dense(key_BTH.shape[-1], use_bias=False, name="bilinear")(query_BKE)
+        query_BKH = Dense(key_BTH.shape[-1], use_bias=False, name="bilinear")(query_BKE)
         return jnp.einsum("bkh,bth->bkt", query_BKH, key_BTH)
 
     def _mlp(self, query_BKE: jax.Array, key_BTH: jax.Array, mask_BKT: jax.Array, train: bool) -> jax.Array:
         width = key_BTH.shape[-1]
         query_BKH = query_BKE
         if self.form == "author" or query_BKE.shape[-1] != width:
-            query_BKH = nn.Dense(width, name="query")(query_BKE)
+            query_BKH = Dense(width, name="query")(query_BKE)
         if self.form == "author":
             query_BKH = prelu(self.param("query_alpha", nn.initializers.constant(0.1), (width,)), query_BKH)
         glorot = nn.initializers.glorot_uniform()
@@ -260,9 +286,9 @@ class TargetAttention(nn.Module):
         # [q, k, q−k, q⊙k]·W without the concatenation: q once per candidate, k once per behaviour.
         q, k, difference, product = jnp.split(kernel, 4)
         x_BKTA = (
-            (query_BKH @ (q + difference))[:, :, None]
-            + (key_BTH @ (k - difference))[:, None]
-            + (query_BKH[:, :, None] * key_BTH[:, None]) @ product
+            by_row(query_BKH, q + difference)[:, :, None]
+            + by_row(key_BTH, k - difference)[:, None]
+            + by_row(query_BKH[:, :, None] * key_BTH[:, None], product)
         )
         x_BKTA += per_unit(bias_A, x_BKTA)
         mlp = MLP(self.hidden, self.activation, self.batch_norm, projected=True, name="mlp")

@@ -1,8 +1,10 @@
 """Optimizers and learning-rate schedules by name, from optax."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -11,7 +13,8 @@ class OptimizerConfig:
     """The optimizer and its learning rate.
 
     Attributes:
-      name: "adam" (both papers' code), "adamw", "sgd" or "adagrad".
+      name: "adam" (both papers' code), "adamw", "sgd", "adagrad" or "rowwise_adagrad" (one accumulator for each row
+        of an embedding table, see `scale_by_rowwise_rss`).
       learning_rate: the peak learning rate.
       schedule: "constant"; "cosine" to 0 at the last step; "exponential", × decay per epoch; or "staircase", × decay
         after each epoch (the DIEN authors' code: 0.5).
@@ -20,9 +23,11 @@ class OptimizerConfig:
       weight_decay: decoupled for adamw; for the others added to the gradient, as torch does.
       momentum: of sgd; 0 is none.
       clip_norm: largest global norm of the gradient; 0 does not clip.
+      rows: "dense" updates every row of every table at each step; "lazy" only those that the batch reads, at a cost
+        that does not grow with the vocabulary, see `dienjax.lazy_rows` for what that means to adam.
     """
 
-    name: Literal["adam", "adamw", "sgd", "adagrad"] = "adam"
+    name: Literal["adam", "adamw", "sgd", "adagrad", "rowwise_adagrad"] = "adam"
     learning_rate: float = 1e-3
     schedule: Literal["constant", "cosine", "exponential", "staircase"] = "constant"
     decay: float = 0.5
@@ -30,6 +35,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     momentum: float = 0.0
     clip_norm: float = 0.0
+    rows: Literal["dense", "lazy"] = "dense"
 
 
 def learning_rate(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> optax.Schedule:
@@ -58,4 +64,31 @@ def make_optimizer(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -
         parts.append(optax.add_decayed_weights(config.weight_decay))
     if config.name == "sgd":
         return optax.chain(*parts, optax.sgd(rate, momentum=config.momentum or None))
+    if config.name == "rowwise_adagrad":
+        return optax.chain(*parts, scale_by_rowwise_rss(), optax.scale_by_learning_rate(rate))
     return optax.chain(*parts, {"adam": optax.adam, "adagrad": optax.adagrad}[config.name](rate))
+
+
+def scale_by_rowwise_rss(initial: float = 0.1, epsilon: float = 1e-7) -> optax.GradientTransformation:
+    """Adagrad's scaling with one accumulator for each row of an embedding table: the sum of the row's mean square
+    gradients, as in DLRM and FBGEMM (which start at 0). A table [V, D] has a state [V]; anything else is scaled
+    elementwise, as by `optax.adagrad`, whose start and epsilon these are.
+    """
+
+    def init(params: Any) -> optax.ScaleByRssState:
+        def start(path: Any, x: jax.Array) -> jax.Array:
+            return jnp.full(x.shape[:1] if path[0].key == "embedder" else x.shape, initial, x.dtype)
+
+        return optax.ScaleByRssState(jax.tree.map_with_path(start, params))
+
+    def update(grads: Any, state: optax.ScaleByRssState, params: Any = None) -> tuple[Any, optax.ScaleByRssState]:
+        def accumulate(g: jax.Array, s: jax.Array) -> jax.Array:
+            return s + jnp.mean(jnp.square(g), axis=range(s.ndim, g.ndim))
+
+        def scale(g: jax.Array, s: jax.Array) -> jax.Array:
+            return g * jnp.expand_dims(jax.lax.rsqrt(s + epsilon), range(s.ndim, g.ndim))
+
+        sum_of_squares = jax.tree.map(accumulate, grads, state.sum_of_squares)
+        return jax.tree.map(scale, grads, sum_of_squares), optax.ScaleByRssState(sum_of_squares)
+
+    return optax.GradientTransformation(init, update)

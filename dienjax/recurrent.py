@@ -3,6 +3,9 @@
 u is the paper's update gate, which *writes*: h' = (1 − u)·h + u·h̃ (DIEN, eq. 2-5). torch and Linen call 1 − u their
 update gate z. The reset gate acts after the matmul, with a recurrent bias on the candidate, as in torch and Linen.
 Cells with other biases, or the reset before the matmul, are named after their source (`Biases`).
+
+Inside a scan the features come first and the batch last, [H, K, B]: gates are then whole rows, every elementwise
+operation runs over contiguous numbers, and no matmul needs a transposed copy.
 """
 
 from typing import Any, Literal
@@ -11,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dienjax.layers import per_unit
+from dienjax.matmul import by_column
 
 Gate = Literal["paper", "author"]
 Step = Literal["GRU", "AIGRU", "AGRU", "AUGRU"]
@@ -42,55 +45,61 @@ def augru_step_author(state: jax.Array, update: jax.Array, candidate: jax.Array,
     return gru_step(state, 1 - (1 - score) * (1 - update), candidate)
 
 
+def per_row(vector_F: jax.Array, x: jax.Array) -> jax.Array:
+    """vector_F with as many axes as x [F, ...]."""
+    return vector_F.reshape((-1,) + (1,) * (x.ndim - 1))
+
+
 _zeros = nn.initializers.zeros
 
 
 class Cell(nn.Module):
-    """One step of the recurrence `step` from an input that is already projected to the gates r, u, h̃ (AGRU: r, h̃)."""
+    """One step of the recurrence `step`; the gates are r, u, h̃ (AGRU: r, h̃)."""
 
     features: int
     step: Step = "GRU"
     gate: Gate = "paper"
     biases: Biases = "linen"
-    keep_states: bool = True
 
     @nn.compact
-    def __call__(
-        self, state: jax.Array, projected: jax.Array, score: Any, mask: jax.Array
-    ) -> tuple[jax.Array, jax.Array | None]:
-        """state [..., H], projected [..., G·H], score [..., 1], mask [..., 1] -> (new state, output or None)."""
+    def __call__(self, state_HKB: jax.Array, inputs: tuple[jax.Array, Any, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """(state, (input [E, 1, B], score [1, K, B] or None, mask [1, 1, B])) -> the new state, as carry and output."""
+        input_E1B, score, mask = inputs
         H, gates = self.features, gate_count(self.step, self.biases)
+        glorot = nn.initializers.glorot_uniform()
+        input_kernel = self.param("input_kernel", glorot, (input_E1B.shape[0], gates * H))
         kernel = self.param("kernel", _orthogonal_gates, (H, gates * H))
         bias = self.param("bias", self._initial_bias, (gates * H,))
+        projected = by_column(input_kernel, input_E1B)
         if self.step == "AIGRU":  # a·(h·W) = (a·h)·W (DIEN, eq. 9), so that all candidates share one projection
             projected = score * projected
-        *gate_inputs, candidate_input = jnp.split(projected + per_unit(bias, projected), gates, axis=-1)
-        gate_states, candidate_state = self._recurrent_side(state, kernel, bias)
+        *gate_inputs, candidate_input = jnp.split(projected + per_row(bias, projected), gates)
+        gate_states, candidate_state = self._recurrent_side(state_HKB, kernel, bias)
         reset, *update = [nn.sigmoid(i + s) for i, s in zip(gate_inputs, gate_states, strict=True)]
         if self.biases == "author":
-            candidate_state, reset = (reset * state) @ kernel[:, -H:], jnp.ones_like(reset)
+            candidate_state, reset = by_column(kernel[:, -H:], reset * state_HKB), jnp.ones_like(reset)
         candidate = nn.tanh(candidate_input + reset * candidate_state)
         if self.step == "AGRU":
-            new = agru_step(state, score, candidate)
+            new = agru_step(state_HKB, score, candidate)
         elif self.step == "AUGRU":
-            new = (augru_step if self.gate == "paper" else augru_step_author)(state, update[0], candidate, score)
+            new = (augru_step if self.gate == "paper" else augru_step_author)(state_HKB, update[0], candidate, score)
         else:
-            new = gru_step(state, update[0], candidate)
-        new = jnp.where(mask, new, state)
-        return new, jnp.where(mask, new, 0) if self.keep_states else None
+            new = gru_step(state_HKB, update[0], candidate)
+        new = jnp.where(mask, new, state_HKB)
+        return new, new
 
-    def _recurrent_side(self, state: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[list[jax.Array], Any]:
+    def _recurrent_side(self, state_HKB: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[list[jax.Array], Any]:
         """What the state adds to each gate, and to the candidate before its reset."""
-        H = self.features
+        H, gates = self.features, kernel.shape[1] // self.features
         if self.biases == "author":
-            return jnp.split(state @ kernel[:, :-H], kernel.shape[1] // H - 1, axis=-1), None
-        x = state @ kernel
+            return jnp.split(by_column(kernel[:, :-H], state_HKB), gates - 1), None
+        x = by_column(kernel, state_HKB)
         if self.biases in ("torch", "tied"):
-            x += per_unit(bias if self.biases == "tied" else self.param("state_bias", _zeros, bias.shape), x)
-        *gates, candidate = jnp.split(x, kernel.shape[1] // H, axis=-1)
+            x += per_row(bias if self.biases == "tied" else self.param("state_bias", _zeros, bias.shape), x)
+        *gate_states, candidate = jnp.split(x, gates)
         if self.biases == "linen":
-            candidate += per_unit(self.param("candidate_bias", _zeros, (H,)), x)
-        return gates, candidate
+            candidate += per_row(self.param("candidate_bias", _zeros, (H,)), x)
+        return gate_states, candidate
 
     def _initial_bias(self, key: jax.Array, shape: tuple[int]) -> jax.Array:
         return jnp.zeros(shape).at[: -self.features].set(1.0 if self.biases == "author" else 0.0)
@@ -111,7 +120,8 @@ def _orthogonal_gates(key: jax.Array, shape: tuple[int, int], dtype: type = jnp.
 class Recurrence(nn.Module):
     """The masked scan over a cell, from a zero state: padded steps keep the state and output 0.
 
-    The input projection is one matmul before the scan, shared by all candidates.
+    All candidates share the projection of a step's input. The gradient keeps the states and computes the gates again,
+    which takes less time than to store and to read them.
     """
 
     features: int
@@ -122,23 +132,19 @@ class Recurrence(nn.Module):
     @nn.compact
     def __call__(self, input_BTI: jax.Array, mask_BT: jax.Array, score_BKT: jax.Array | None = None) -> jax.Array:
         """Without scores: the states of every step, [B, T, H]. With scores: the last real state, [B, K, H]."""
-        gates = gate_count(self.step, self.biases)
-        glorot = nn.initializers.glorot_uniform()
-        projected_BTG = nn.Dense(gates * self.features, use_bias=False, kernel_init=glorot, name="input")(input_BTI)
-        batch = input_BTI.shape[:1]
         scan = nn.scan(
-            Cell,
+            nn.remat(Cell, prevent_cse=False),
             variable_broadcast="params",
             split_rngs={"params": False},
-            in_axes=1,
-            out_axes=1,
             check_constancy_invariants=self.is_initializing(),  # else jax2onnx cannot trace the scan
         )
-        cell = scan(self.features, self.step, self.gate, self.biases, keep_states=score_BKT is None, name="cell")
+        cell = scan(self.features, self.step, self.gate, self.biases, name="cell")
+        input_TI1B = input_BTI.transpose(1, 2, 0)[:, :, None]
+        mask_T11B = mask_BT.T[:, None, None]
+        score_T1KB = None if score_BKT is None else score_BKT.transpose(2, 1, 0)[:, None]
+        K = 1 if score_BKT is None else score_BKT.shape[1]
+        initial_HKB = jnp.zeros((self.features, K, input_BTI.shape[0]))
+        last_HKB, state_THKB = cell(initial_HKB, (input_TI1B, score_T1KB, mask_T11B))
         if score_BKT is None:
-            initial_BH = jnp.zeros((*batch, self.features))
-            states: Any = cell(initial_BH, projected_BTG, None, mask_BT[:, :, None])[1]
-            return states
-        initial_BKH = jnp.zeros((*batch, score_BKT.shape[1], self.features))
-        score_BTK1 = jnp.swapaxes(score_BKT, 1, 2)[..., None]
-        return cell(initial_BKH, projected_BTG[:, :, None], score_BTK1, mask_BT[:, :, None, None])[0]
+            return jnp.where(mask_BT[:, :, None], state_THKB[:, :, 0].transpose(2, 0, 1), 0)
+        return last_HKB.transpose(2, 1, 0)

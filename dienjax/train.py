@@ -10,6 +10,7 @@ from flax import linen as nn
 from flax import struct
 
 from dienjax.batch import Batch
+from dienjax.layers import embed
 from dienjax.losses import LossConfig, total_loss
 from dienjax.metrics import auc_histogram
 
@@ -40,11 +41,10 @@ def init_state(model: nn.Module, tx: optax.GradientTransformation, batch: Batch,
     return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), jax.jit(tx.init)(params))
 
 
-def make_train_step(model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig) -> TrainStep:
-    """A jitted, pure `step(state, batch, root_key) -> (state, metrics)` that donates the old state.
+def make_update(model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig) -> TrainStep:
+    """The pure `step(state, batch, root_key) -> (state, metrics)`, not jitted.
 
-    Its randomness (dropout) is fold_in(root_key, state.step), so a resumed run repeats it. The metrics are device
-    arrays: the losses as means over the batch, and an AUC histogram to be added up.
+    The tables in the state may have fewer rows than the schema says, as long as the ids of the batch are theirs.
     """
 
     def step(state: TrainState, batch: Batch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
@@ -52,7 +52,10 @@ def make_train_step(model: nn.Module, tx: optax.GradientTransformation, loss: Lo
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Any, Metrics, jax.Array]]:
             variables = {"params": params, "batch_stats": state.batch_stats}
-            output, updated = model.apply(variables, batch, train=True, rngs=rngs, mutable=["batch_stats"])
+            embedded = embed(model.schema, params["embedder"], batch)
+            output, updated = model.apply(
+                variables, embedded, train=True, method="net", rngs=rngs, mutable=["batch_stats"]
+            )
             value, parts = total_loss(output, batch, params, loss)
             return value, (updated.get("batch_stats", {}), parts, output.logit_BK)
 
@@ -63,7 +66,16 @@ def make_train_step(model: nn.Module, tx: optax.GradientTransformation, loss: Lo
             metrics["auc_histogram"] = auc_histogram(logit_BK, batch.label_BK, batch.mask_BK)
         return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
-    return jax.jit(step, donate_argnums=0)
+    return step
+
+
+def make_train_step(model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig) -> TrainStep:
+    """A jitted, pure `step(state, batch, root_key) -> (state, metrics)` that donates the old state.
+
+    Its randomness (dropout) is fold_in(root_key, state.step), so a resumed run repeats it. The metrics are device
+    arrays: the losses as means over the batch, and an AUC histogram to be added up.
+    """
+    return jax.jit(make_update(model, tx, loss), donate_argnums=0)
 
 
 def make_eval_step(model: nn.Module) -> Callable[[dict[str, Any], Batch], jax.Array]:

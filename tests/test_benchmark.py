@@ -71,7 +71,7 @@ def test_a_goal_is_judged_by_its_worst_row():
 def test_what_is_not_installed_is_left_out(monkeypatch):
     from experiments.benchmark import prepare
 
-    monkeypatch.setattr(prepare, "find_spec", lambda name: None)
+    monkeypatch.setattr(prepare.measure, "find_spec", lambda name: None)
     left_out = prepare._left_out(("memory", "duckdb"), 1)
     assert list(left_out) == ["duckdb", "torch-rechub"] and "'.[torch]'" in left_out["torch-rechub"]
     assert prepare._left_out(("memory",), 0) == {}

@@ -130,7 +130,7 @@ def test_from_a_click_log_to_a_score(capsys, tmp_path):
     main(["inspect", str(tmp_path / "store")])
     assert "no leak" in capsys.readouterr().out
     (tmp_path / "c.toml").write_text(
-        '[model]\nname = "DIN"\ndim = 2\nattention_hidden = [4]\ntower = [4]\n[data]\nbatch_size = 32\nlengths = []\n'
+        '[model]\nname = "DIN"\ndim = 2\nattention_hidden = [4]\ntower = [4]\n[data]\nbatch_size = 32\nlengths = 1\n'
         "max_len = 5\n[fit]\nepochs = 1\n"
     )
     main([str(a) for a in ("train", tmp_path / "c.toml", "--store", tmp_path / "store", "--run", tmp_path / "run")])

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from dienjax import ModelConfig, PaddedArrays, fit, fit_store
+from dienjax import Loader, ModelConfig, PaddedArrays, fit, fit_store, fitting
 from dienjax.checkpoint import steps
 from dienjax.errors import Interrupted
 from dienjax.evaluation import evaluate, store_split
@@ -32,7 +32,7 @@ def lines(run, kind):
 
 
 class StopAfter:
-    """A data set that calls `act` when it is asked for the batch number `n`."""
+    """A data set that calls `act` when it is asked for the batch number `n`, which is ahead of the steps."""
 
     def __init__(self, dataset, n, act):
         self.schema, self.length_N, self.user_N = dataset.schema, dataset.length_N, dataset.user_N
@@ -86,7 +86,7 @@ def test_a_signal_saves_and_the_resumed_run_ends_the_same(run, config, drift_sto
     with pytest.raises(Interrupted) as stopped:
         fit(config, stopping, valid, tmp_path / "run", store=drift_store, progress=False)
     assert stopped.value.number == number
-    assert steps(tmp_path / "run", "last")[-1] == STEPS + 3
+    assert STEPS < steps(tmp_path / "run", "last")[-1] <= STEPS + 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     resumed = fit(config, train, valid, tmp_path / "run", resume=True, progress=False)
     assert_same(final_state(resumed), final_state(run))
@@ -136,10 +136,11 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(run, config, drift_st
     stopping = StopAfter(train, STEPS + 2, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(Interrupted):
         fit(config, stopping, valid, tmp_path / "run", store=drift_store, progress=False)
-    newest = tmp_path / "run" / "checkpoints" / "last" / str(STEPS + 2)
-    data = max(newest.rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    newest = str(steps(tmp_path / "run", "last")[-1])
+    files = tmp_path / "run" / "checkpoints" / "last" / newest
+    data = max(files.rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
     data.write_bytes(data.read_bytes()[:-50])
-    with pytest.warns(UserWarning, match=str(STEPS + 2)):
+    with pytest.warns(UserWarning, match=newest):
         resumed = fit(config, train, valid, tmp_path / "run", resume=True, progress=False)
     assert_same(final_state(resumed), final_state(run))
 
@@ -234,3 +235,19 @@ def test_a_mistake_that_shows_before_training_leaves_no_folder(config, drift_sto
     with pytest.raises(ValueError, match=r"lengths=\(0,\)"):
         fit_store(replace(config, data=replace(config.data, lengths=(0,))), drift_store, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_validation_needs_no_length_that_training_does_not(config, drift_store, tmp_path, monkeypatch):
+    class Loop:
+        def __init__(self, run, loader, valid):
+            self.loader, self.valid = loader, valid
+
+        def train(self, progress):
+            return self
+
+    monkeypatch.setattr(fitting, "_Loop", Loop)
+    shorter = replace(config, data=replace(config.data, lengths=3))
+    loop = fit_store(shorter, drift_store, tmp_path / "run")
+    assert len(loop.loader.lengths) == 3
+    assert set(loop.valid.lengths) <= set(loop.loader.lengths)
+    assert loop.valid.lengths != Loader(loop.valid.dataset, 64, 3).lengths

@@ -75,5 +75,25 @@ def test_the_clipped_norm_is_that_of_the_whole_gradient():
     np.testing.assert_allclose([updates["a"][0], updates["b"][0]], [-0.6, -0.8], rtol=1e-6)
 
 
+def test_rowwise_adagrad_keeps_one_accumulator_for_each_row_of_a_table():
+    """Against NumPy; what is not a table is plain Adagrad, one accumulator a number."""
+    tx = make_optimizer(OptimizerConfig("rowwise_adagrad", learning_rate=0.1), 1, 1)
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(3, 5, 4)).astype(np.float32)
+    gradients[:, 2] = 0
+    w = rng.normal(size=(5, 4)).astype(np.float32)
+    params = {"embedder": {"item": w}, "tower": {"kernel": w}}
+    state, row, plain, row_V, plain_VD = tx.init(params), w, w, np.full(5, 0.1), np.full((5, 4), 0.1)
+    for g in gradients:
+        updates, state = jax.jit(tx.update)({"embedder": {"item": g}, "tower": {"kernel": g}}, state, params)
+        params = optax.apply_updates(params, updates)
+        row_V, plain_VD = row_V + (g**2).mean(axis=1), plain_VD + g**2
+        row, plain = row - 0.1 * g / np.sqrt(row_V + 1e-7)[:, None], plain - 0.1 * g / np.sqrt(plain_VD + 1e-7)
+    np.testing.assert_allclose(params["embedder"]["item"], row, rtol=1e-5)
+    np.testing.assert_allclose(params["tower"]["kernel"], plain, rtol=1e-5)
+    np.testing.assert_array_equal(params["embedder"]["item"][2], w[2])
+    assert state[0].sum_of_squares["embedder"]["item"].shape == (5,)
+
+
 def test_the_default_is_plain_adam():
     assert OptimizerConfig() == OptimizerConfig("adam", 1e-3, "constant", clip_norm=0.0, weight_decay=0.0)

@@ -150,7 +150,7 @@ def test_gru_equals_linens_cell_with_the_update_gate_negated():
     """Linen's z keeps where u writes: σ(−x) = 1 − σ(x) makes them equal."""
     module, variables = build("GRU")
     params = variables["params"]
-    stacked = params["input"]["kernel"], params["cell"]["kernel"], params["cell"]["bias"]
+    stacked = params["cell"]["input_kernel"], params["cell"]["kernel"], params["cell"]["bias"]
     (W_r, W_u, W_n), (U_r, U_u, U_n), (b_r, b_u, b_n) = (np.split(a, 3, axis=-1) for a in stacked)
     linen = {
         "ir": {"kernel": W_r, "bias": b_r},
@@ -174,8 +174,12 @@ def test_parameters(name, gates):
     score = None if name == "GRU" else SCORE_BKT
     params = jax.eval_shape(module.init, jax.random.key(0), INPUT_BTE, MASK_BT, score)["params"]
     assert jax.tree.map(lambda a: a.shape, params) == {
-        "input": {"kernel": (E, gates * 4)},
-        "cell": {"kernel": (4, gates * 4), "bias": (gates * 4,), "candidate_bias": (4,)},
+        "cell": {
+            "input_kernel": (E, gates * 4),
+            "kernel": (4, gates * 4),
+            "bias": (gates * 4,),
+            "candidate_bias": (4,),
+        },
     }
 
 

@@ -77,7 +77,7 @@ class Negatives:
                 raise ValueError(f"Negatives: {name}={value!r}; {nearest(str(value), choices)}")
         if seed < 0:
             raise ValueError(f"Negatives: seed={seed}; expected an integer >= 0")
-        self.item_E, self.size, self.seed, self.how = item_E, size, seed, how
+        self.item_E, self.seed, self.how = item_E, seed, how
         last_V = np.full(size, -1, np.int64)
         last_V[item_E] = np.arange(len(item_E))
         known = FIRST_ID + np.flatnonzero(last_V[FIRST_ID:] >= 0)
@@ -89,10 +89,7 @@ class Negatives:
         self.known_row_M = last_V[known]
         self.place_V = np.full(size, -1, np.int64)
         self.place_V[known] = np.arange(len(known))
-        self.own_keys = None
-        if own == "exclude":
-            user_E = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-            self.own_keys = np.unique(user_E * size + item_E)
+        self.own = OwnItems(item_E, offsets, size) if own == "exclude" else None
 
     def draw(
         self,
@@ -141,8 +138,25 @@ class Negatives:
         """Whether each draw may be used at all, and whether it is also final."""
         drawn = np.take(self.item_E, row)
         fits = (drawn != item) & (drawn != UNKNOWN)
-        if self.own_keys is None:
-            return fits, fits
-        wanted = user.astype(np.int64) * self.size + drawn
-        at = np.minimum(np.searchsorted(self.own_keys, wanted), len(self.own_keys) - 1)
-        return fits, fits & (self.own_keys[at] != wanted)
+        return fits, fits if self.own is None else fits & ~self.own.holds(user, drawn)
+
+
+class OwnItems:
+    """The items of each user, to be asked for one: offsets as for `Negatives`, items sorted within each user."""
+
+    def __init__(self, item_E: np.ndarray, offsets: np.ndarray, size: int) -> None:
+        base_E = np.repeat(np.arange(len(offsets) - 1) * size, np.diff(offsets))
+        sorted_E = base_E + item_E
+        sorted_E.sort()
+        sorted_E -= base_E
+        self.item_E, self.offsets = sorted_E.astype(np.int32), offsets
+
+    def holds(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Whether the user has the item (broadcast against each other), by a binary search in the user's items."""
+        first, end = self.offsets[user], self.offsets[user + 1]
+        at, n = first, end - first  # the item, if it is there, stands among the n from `at` on
+        while (n > 1).any():
+            half = n // 2
+            at = at + half * (np.take(self.item_E, at + half, mode="clip") <= item)
+            n = n - half
+        return (at < end) & (np.take(self.item_E, at, mode="clip") == item)

@@ -56,7 +56,7 @@ def import_run(
     model = model_config(source, name, fields, state_dict, columns, tables=tables, **options)
     variables = read_variables(source, model.build(fields), state_dict, columns, tables=tables)
     if model.options.get("padding") == "torch_rechub":
-        sections["data"] = {"lengths": ()} | sections.get("data", {})
+        sections["data"] = {"lengths": 1} | sections.get("data", {})
     lacks_scorer = model.options.get("auxiliary") == "mlp" and "scorer" not in variables["params"]
     if lacks_scorer:
         sections["loss"] = {"alpha": 0.0} | sections.get("loss", {})

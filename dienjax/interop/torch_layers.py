@@ -54,7 +54,7 @@ def recurrent(
 
     path = f"params/{module}"
     return [
-        Link({f"{key}.weight_ih{suffix}": (3 * H, H)}, f"{path}/input/kernel", kernel),
+        Link({f"{key}.weight_ih{suffix}": (3 * H, H)}, f"{path}/cell/input_kernel", kernel),
         Link({f"{key}.weight_hh{suffix}": (3 * H, H)}, f"{path}/cell/kernel", kernel),
         Link({f"{key}.bias_ih{suffix}": (3 * H,)}, f"{path}/cell/bias", gates),
         Link({f"{key}.bias_hh{suffix}": (3 * H,)}, f"{path}/cell/{'bias' if tied else 'state_bias'}", gates),

@@ -88,7 +88,7 @@ def _recurrences(f: int, field: str, width: int) -> list[Link]:
     """An nn.GRU, and an AUGRU whose matrices are used as they are, one for each gate; its u writes, as ours."""
     key, path = f"interest_evolving_layers.{f}", f"params/evolution_{field}"
     found = recurrent(f"interest_extractor_layers.{f}", f"extractor_{field}", np.arange(width), "_l0")
-    for letter, leaf in (("W", "input/kernel"), ("U", "cell/kernel")):
+    for letter, leaf in (("W", "cell/input_kernel"), ("U", "cell/kernel")):
         shapes: Shapes = {f"{key}.augru_cell.{letter}{gate}": (width, width) for gate in "ruh"}
         found.append(Link(shapes, f"{path}/{leaf}", lambda *gates: np.concatenate(gates, axis=1)))
     shapes = {f"{key}.augru_cell.b{gate}": (1, width) for gate in "ruh"}

@@ -28,8 +28,7 @@ class AuxiliaryScorer(nn.Module):
     def __call__(self, state_BSH: jax.Array, behaviour_BSE: jax.Array, mask_BS: jax.Array, train: bool) -> jax.Array:
         if self.form == "inner":
             return jnp.sum(state_BSH * behaviour_BSE, axis=-1)
-        pair_BSF = jnp.concatenate([state_BSH, behaviour_BSE], axis=-1)
-        return MLP(self.hidden, self.activation, head=self.head, name="mlp")(pair_BSF, mask_BS, train)
+        return MLP(self.hidden, self.activation, head=self.head, name="mlp")((state_BSH, behaviour_BSE), mask_BS, train)
 
 
 class DIEN(nn.Module):
@@ -120,7 +119,7 @@ class DIEN(nn.Module):
             state_BTH = self.extractors[i](of_field.history_BTE, e.mask_BT)
             interests.append(self._evolve(i, state_BTH, of_field, train))
             auxiliaries.append(self._auxiliary(state_BTH, of_field, train))
-        logit_BK = self.mlp(tower_input(jnp.concatenate(interests, axis=-1), e), e.mask_BK, train)
+        logit_BK = self.mlp(tower_input(interests, e), e.mask_BK, train)
         if e.negative_BTE is None:
             return Output(logit_BK)
         return Output(logit_BK, jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *auxiliaries))

@@ -62,5 +62,5 @@ class DIN(nn.Module):
             of_field = field.of_batch(e)
             weight_BKT = attention(of_field.candidate_BKE, of_field.history_BTE, e.mask_BK, mask_BT, train)
             interests.append(jnp.einsum("bkt,bte->bke", weight_BKT, of_field.history_BTE))
-        logit_BK: jax.Array = self.mlp(tower_input(jnp.concatenate(interests, axis=-1), e), e.mask_BK, train)
+        logit_BK: jax.Array = self.mlp(tower_input(interests, e), e.mask_BK, train)
         return Output(logit_BK)

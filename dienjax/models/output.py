@@ -1,7 +1,6 @@
 """What every model returns, and what every tower sees."""
 
 import jax
-import jax.numpy as jnp
 from flax import struct
 
 from dienjax.layers import Embedded
@@ -24,9 +23,6 @@ class Output:
     auxiliary: Auxiliary | None = None
 
 
-def tower_input(interest_BKH: jax.Array, e: Embedded) -> jax.Array:
-    """[interest, candidate, user, context] side by side (DIEN paper, section 4.1), user repeated per candidate."""
-    K = e.mask_BK.shape[1]
-    user_BKU = jnp.repeat(e.user_BU[:, None], K, axis=1)
-    parts = [interest_BKH, e.candidate_BKE, user_BKU, e.context_BKC]
-    return jnp.concatenate([part for part in parts if part.shape[-1]], axis=-1)
+def tower_input(interests: list[jax.Array], e: Embedded) -> tuple[jax.Array, ...]:
+    """[interest, candidate, user, context] side by side (DIEN, section 4.1), for `MLP`; the user's is [B, 1, U]."""
+    return *interests, e.candidate_BKE, e.user_BU[:, None], e.context_BKC

@@ -1,112 +1,88 @@
-"""Which sample stands in which step, and what its row holds."""
+"""Which sample stands in which step, which lengths there are, and what is prepared when."""
+
+import threading
+import time
+import traceback
+from contextlib import nullcontext
+from itertools import combinations
 
 import jax
 import numpy as np
-import pandas as pd
 import pytest
 
-from dienjax.data.loader import Loader, StoreSplit, cut_rows
-from dienjax.preparation.prepare import prepare
+from dienjax.data.loader import AHEAD, Loader, fewest_slots
+from dienjax.data.split import StoreSplit
 
 
 def same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def events_before(store, user, end, max_len, name):
-    return store.events[name][store.offsets[user] : end].tolist()[-max_len:]
+class Numbers:
+    """A dataset whose batch is the array [B, T] of its samples' numbers; `made` counts the batches."""
+
+    def __init__(self, length_N):
+        self.length_N, self.user_N, self.made = np.array(length_N), np.arange(len(length_N)), 0
+
+    def rows(self, index_B, T, epoch):
+        self.made += 1
+        return np.repeat(index_B[:, None] + 1000 * epoch, T, axis=1)
 
 
-@pytest.mark.parametrize("split", ["train", "train_all", "valid", "test"])
-@pytest.mark.parametrize("max_len", [6, 50])
-def test_rows_hold_the_events_before_the_target(store, split, max_len):
-    dataset = StoreSplit(store, split, max_len=max_len)
-    loader = Loader(dataset, 16, lengths=(4, 8, 16))
-    for planned, batch in loader.epoch(0):
-        batch.check(store.schema)
-        for b, sample in enumerate(planned.index):
-            user, end = int(dataset.user_N[sample]), int(dataset.end_N[sample])
-            for name in ("item", "kind"):
-                expected = events_before(store, user, end, max_len, name)
-                n = len(expected)
-                assert batch.history[name][b].tolist() == expected + [0] * (planned.T - n)
-                assert batch.candidate[name][b, 0] == store.events[name][end]
-            assert batch.mask_BT[b].tolist() == [True] * n + [False] * (planned.T - n)
-            first = end - n
-            assert batch.hist_label_BT[b, :n].tolist() == store.hist_label_E[first:end].tolist()
-            assert batch.user["age"][b] == store.users["age"][user]
-        assert batch.label_BK[: len(planned.index)].tolist() == [[1, 0]] * len(planned.index)
+def slots(lengths, length_N):
+    """The slots that the histories take in the smallest of the ascending lengths."""
+    return np.array(lengths)[np.searchsorted(lengths, length_N)].sum()
 
 
-def test_negatives_differ_from_their_step_and_keep_their_attributes(store):
-    pairs = set(zip(store.events["item"].tolist(), store.events["kind"].tolist(), strict=True))
-    for planned, batch in Loader(StoreSplit(store, "train_all", candidates=3), 64).epoch(0):
-        real = batch.mask_BT
-        assert (batch.negative["item"][real] != batch.history["item"][real]).all()
-        assert (batch.negative["item"][real] >= 2).all()
-        assert (batch.negative["item"][~real] == 0).all()
-        drawn = zip(batch.negative["item"][real].tolist(), batch.negative["kind"][real].tolist(), strict=True)
-        assert set(drawn) <= pairs
-        real = batch.mask_BK[:, 0]
-        assert batch.candidate["item"].shape == (64, 4)
-        assert (batch.candidate["item"][real, 1:] != batch.candidate["item"][real, :1]).all()
-        assert (batch.candidate["item"][real, 1:] >= 2).all()
-        assert real.sum() == len(planned.index)
+@pytest.mark.parametrize("seed", range(40))
+def test_the_chosen_lengths_are_the_best_of_all(seed):
+    rng = np.random.default_rng(seed)
+    length_N = rng.integers(0, rng.integers(1, 11), rng.integers(1, 40))
+    *others, longest = np.unique(np.maximum(length_N, 1)).tolist()
+    for n in range(1, 6):
+        chosen = fewest_slots(length_N, n)
+        assert len(chosen) <= n and chosen[-1] == longest and list(chosen) == sorted({*chosen})
+        few = min(n - 1, len(others))
+        assert slots(chosen, length_N) == min(slots((*c, longest), length_N) for c in combinations(others, few))
 
 
-def test_a_sample_meets_the_same_negatives_in_any_batch_and_length(store):
-    dataset = StoreSplit(store, "train_all")
-    some = np.flatnonzero(dataset.length_N == 7)[:5]
-    others = np.concatenate([np.flatnonzero(dataset.length_N < 3)[:20], some])
-    alone, among = dataset.rows(some, 7, 3), dataset.rows(others, 30, 3)
-    same(alone.candidate, {k: v[-5:] for k, v in among.candidate.items()})
-    same(alone.negative, {k: v[-5:, :7] for k, v in among.negative.items()})
-    cut = StoreSplit(store, "train_all", max_len=3).rows(some, 3, 3)
-    same(cut.negative, {k: v[:, -3:] for k, v in alone.negative.items()})
-
-
-@pytest.mark.parametrize("group", ["negative", "candidate"])
-def test_negatives_are_redrawn_each_epoch_and_for_each_seed(store, group):
-    some = np.arange(100)
-    base = getattr(StoreSplit(store, "train_all").rows(some, 24, 0), group)["item"]
-    for seed, epoch in ((0, 1), (1, 0)):
-        assert (getattr(StoreSplit(store, "train_all", seed=seed).rows(some, 24, epoch), group)["item"] != base).any()
-
-
-def test_own_items_are_no_negatives_when_excluded(store):
-    dataset = StoreSplit(store, "train_all", own="exclude", negatives="uniform")
-    batch = dataset.rows(np.arange(len(dataset.user_N)), 24, 0)
-    for b, user in enumerate(dataset.user_N):
-        own = store.events["item"][store.offsets[user] : store.offsets[user + 1]]
-        assert not np.isin(batch.negative["item"][b][batch.mask_BT[b]], own).any()
-        assert batch.candidate["item"][b, 1] not in own
-
-
-def test_a_plain_click_log_has_one_candidate(store):
-    batch = StoreSplit(store, "train", candidates=0, auxiliary=False).rows(np.arange(4), 8, 0)
-    assert batch.label_BK.tolist() == [[1], [1], [1], [1]]
-    batch.check(store.schema)
-
-
-def test_evaluation_candidates_do_not_change(store):
-    dataset = StoreSplit(store, "test", auxiliary=False)
-    index = np.arange(len(dataset.user_N))
-    same(dataset.rows(index, 50, 0), dataset.rows(index, 50, 9))
-    assert dataset.rows(index, 50, 0).negative is None
+@pytest.mark.parametrize(
+    ("length_N", "lengths", "expected"),
+    [
+        ([1] * 50 + [4] * 50 + [9] * 5, 2, (4, 9)),  # 400 + 45 slots; (1, 9) takes 50 + 495
+        ([1] * 50 + [4] * 50 + [9] * 5, 3, (1, 4, 9)),
+        ([0, 5, 9], 1, (9,)),
+        ([0, 5, 9, 9], 100, (1, 5, 9)),
+        ([7, 7, 7], 8, (7,)),
+        ([0], 8, (1,)),
+        ([3], 8, (3,)),
+        ([0, 5, 0], (4, 8), (4, 8)),
+        ([0, 5, 0], (50,), (50,)),
+        ([0, 5, 9], (8, 2, 2), (2, 8, 9)),
+        ([0, 0, 0], (4, 8), (4,)),  # no leftover moves to a length that no history needs
+    ],
+)
+def test_lengths_are_chosen_or_given(length_N, lengths, expected):
+    loader = Loader(Numbers(length_N), 1, lengths)
+    assert loader.lengths == expected
+    plan = loader.plan(0)
+    for planned in plan:
+        assert min(T for T in expected if length_N[planned.index[0]] <= T) == planned.T
+    assert len(plan) == len(length_N)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("lengths", [(4, 8, 16, 32, 50), (8,), (2, 4), None])
+@pytest.mark.parametrize("lengths", [(4, 8, 16, 32, 50), (8,), (2, 4), 1, 5, 1000])
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 100_000])
 def test_a_plan_holds_every_sample_once_in_a_length_that_fits(store, shuffle, lengths, batch_size):
-    dataset = StoreSplit(store, "train_all")
+    dataset = StoreSplit(store, "train_all", auxiliary=False)
     loader = Loader(dataset, batch_size, lengths=lengths, shuffle=shuffle)
     plan = loader.plan(0)
     assert len(plan) == loader.steps(0)
     np.testing.assert_array_equal(np.sort(np.concatenate([p.index for p in plan])), np.arange(len(dataset.length_N)))
     assert all((dataset.length_N[p.index] <= p.T).all() for p in plan)
     assert sum(len(p.index) != batch_size for p in plan) <= 1
-    assert {p.T for p in plan} <= {min(T, 24) for T in lengths or ()} | {24}
+    assert {p.T for p in plan} <= set(loader.lengths)
 
 
 def test_samples_stand_in_the_smallest_length_but_for_the_leftovers(store):
@@ -132,7 +108,7 @@ def test_order_without_shuffling_and_with(store):
 
 
 def test_the_ragged_batch_is_filled_with_padding(store):
-    loader = Loader(StoreSplit(store, "test"), 64, lengths=None)
+    loader = Loader(StoreSplit(store, "test"), 64, lengths=1)
     planned, batch = list(loader.epoch(0))[-1]
     n = len(planned.index)
     assert 0 < n < 64
@@ -152,57 +128,72 @@ def test_resuming_in_mid_epoch_gives_the_same_batches(store):
     same(resumed, whole[5:])
 
 
-def test_an_empty_history_goes_to_the_shortest_length(store):
-    class Empty:
-        schema, length_N, user_N = store.schema, np.array([0, 5, 0]), np.arange(3)
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
 
-    plan = Loader(Empty(), 2, lengths=(4, 8)).plan(0)
-    assert sorted((p.T, len(p.index)) for p in plan) == [(4, 2), (5, 1)]
-    Empty.length_N = np.zeros(3, int)
-    assert [p.T for p in Loader(Empty(), 3).plan(0)] == [1]
+
+@pytest.mark.parametrize("start", [0, 1, 5, 6, 99])
+def test_batches_of_the_thread_are_those_made_one_by_one(start):
+    loader = Loader(Numbers([3, 1, 0, 3, 2, 1, 1, 3, 3, 2, 2]), 2, lengths=2)
+    plan = loader.plan(1)
+    assert len(plan) == 6
+    got = list(loader.epoch(1, start, prepare=lambda batch: -batch))
+    assert [planned.T for planned, _ in got] == [planned.T for planned in plan[start:]]
+    same([batch for _, batch in got], [-loader.batch(planned, 1) for planned in plan[start:]])
+    assert not threads()
+
+
+def test_nothing_is_prepared_beyond_what_is_ahead():
+    dataset = Numbers([1] * 20)
+    epoch = Loader(dataset, 1).epoch(0)
+    assert dataset.made == 0
+    for taken in range(1, 4):
+        next(epoch)
+        deadline = time.monotonic() + 5
+        while dataset.made < taken + AHEAD and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.02)
+        assert dataset.made == taken + AHEAD
+    epoch.close()
+    assert dataset.made == 3 + AHEAD
+    assert not threads()
+
+
+def test_an_error_of_the_thread_comes_in_its_turn_with_its_traceback():
+    def fragile(batch):
+        return 1 // int(batch[0, 0] - 2)
+
+    epoch = Loader(Numbers([1] * 9), 1, shuffle=False).epoch(0, prepare=fragile)
+    assert [next(epoch)[0].index.tolist() for _ in range(2)] == [[0], [1]]
+    with pytest.raises(ZeroDivisionError) as raised:
+        next(epoch)
+    assert "fragile" in [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)]
+    assert not threads()
+
+
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_a_consumer_that_stops_early_leaves_no_thread(error):
+    dataset = Numbers([1] * 50)
+
+    def consume():
+        for _ in Loader(dataset, 1).epoch(0):
+            assert threads()
+            if error:
+                raise error
+            break
+
+    with pytest.raises(error) if error else nullcontext():
+        consume()
+    assert not threads()
+    assert dataset.made <= 1 + AHEAD
 
 
 def test_wrong_input(store):
-    with pytest.raises(ValueError, match="did you mean 'train_all'"):
-        StoreSplit(store, "trainall")
-    with pytest.raises(ValueError, match="max_len=0"):
-        StoreSplit(store, "train", max_len=0)
     dataset = StoreSplit(store, "train")
     with pytest.raises(ValueError, match="batch_size=0"):
         Loader(dataset, 0)
-    with pytest.raises(ValueError, match=r"lengths=\(0, 4\)"):
-        Loader(dataset, 4, lengths=(0, 4))
-    dataset.length_N = dataset.length_N[:0]
+    for lengths in [(0, 4), (), 0, -1, None]:
+        with pytest.raises(ValueError, match=rf"lengths={lengths}".replace("(", r"\(").replace(")", r"\)") + ".*50,"):
+            Loader(dataset, 4, lengths=lengths)
     with pytest.raises(ValueError, match="no samples"):
-        Loader(dataset, 4)
-
-
-@pytest.mark.parametrize(("counts", "K"), [([1, 1, 1], 1), ([6, 6, 6], 6), ([1] * 100 + [200], 2), ([2, 0, 3, 5], 5)])
-def test_rows_of_candidates_are_cut_where_it_is_least_work(counts, K):
-    first = np.concatenate([[0], np.cumsum(counts)])
-    got, sample_R, from_R, to_R = cut_rows(first)
-    assert got == K
-    assert (to_R - from_R).max() <= K
-    rows = [(int(s), c) for s, a, b in zip(sample_R, from_R, to_R, strict=True) for c in range(a, b)]
-    assert rows == [(n, c) for n in range(len(counts)) for c in range(first[n], first[n + 1])]
-
-
-def test_rows_hold_the_stored_candidates(tmp_path):
-    events = pd.DataFrame({"u": [1, 1, 1, 2], "i": [5, 6, 7, 5], "t": [1, 2, 3, 1]})
-    shown = pd.DataFrame(
-        {"u": [1, 1, 1, 2], "i": [5, 6, 7, 6], "t": [3, 3, 3, 1], "y": [0, 1, 0, 1], "x": [1.5, 2, 3, 4]}
-    )
-    store = prepare(
-        events, tmp_path / "s", user="u", item="i", time="t", impressions=shown, label="y", dense=["x"],
-        test_fraction=0, valid_fraction=0,
-    )  # fmt: skip
-    dataset = StoreSplit(store, "train")
-    (_, batch), *rest = Loader(dataset, 4, shuffle=False).epoch(0)
-    batch.check(store.schema)
-    assert not rest
-    assert batch.mask_BT.sum(axis=1).tolist() == [2, 0, 0, 0]
-    order = np.argsort(-batch.mask_BK.sum(axis=1), kind="stable")
-    assert batch.mask_BK[order].sum(axis=1).tolist() == [3, 1, 0, 0]
-    assert batch.candidate["x"][order].tolist() == [[1.5, 2, 3], [4, 0, 0], [0, 0, 0], [0, 0, 0]]
-    assert batch.label_BK[order].tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]]
-    assert (batch.candidate["i"] > 0).tolist() == batch.mask_BK.tolist()
+        Loader(Numbers([]), 4)

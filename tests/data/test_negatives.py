@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dienjax.data.negatives import CANDIDATE, HISTORY, Negatives, below, mix, sample_keys
+from dienjax.data.negatives import CANDIDATE, HISTORY, Negatives, OwnItems, below, mix, sample_keys
 
 
 def drawn(negatives, item_BN, user_B=None, epoch=0, stream=HISTORY, sample_B=None):
@@ -99,6 +99,33 @@ def test_seed_epoch_and_stream_change_the_draws():
     ]
     for other in others:
         assert (other == base).mean() < 0.05
+
+
+def test_own_items_are_found_by_the_search():
+    rng = np.random.default_rng(4)
+    count_U = np.array([1, 0, 2, 3, 17, 0, 64, 5, 0])
+    offsets, item_E = np.concatenate([[0], np.cumsum(count_U)]), rng.integers(2, 30, count_U.sum())
+    own, user_B = OwnItems(item_E, offsets, 30), np.arange(9)
+    got = own.holds(user_B[:, None], np.arange(30)[None, :])
+    for user in user_B:
+        assert np.flatnonzero(got[user]).tolist() == sorted(set(item_E[offsets[user] : offsets[user + 1]].tolist()))
+        np.testing.assert_array_equal(own.holds(np.full(30, user), np.arange(30)), got[user])
+
+
+@pytest.mark.parametrize(
+    ("how", "own", "expected"),
+    [
+        ("popularity", "allow", [[19, 36, 31, 15, 14, 22], [27, 6, 24, 16, 32, 32], [32, 23, 17, 32, 14, 11]]),
+        ("popularity", "exclude", [[22, 36, 10, 9, 24, 22], [16, 6, 5, 16, 32, 32], [14, 25, 2, 1, 14, 11]]),
+        ("uniform", "allow", [[38, 35, 33, 36, 36, 28], [31, 30, 29, 36, 33, 34], [33, 27, 36, 35, 36, 37]]),
+        ("uniform", "exclude", [[38, 35, 34, 36, 36, 36], [31, 30, 29, 32, 33, 31], [27, 27, 38, 27, 37, 37]]),
+    ],
+)
+def test_draws_stay_what_they_are(how, own, expected):
+    item_E = np.arange(40) * 7 % 13 + 1
+    negatives = Negatives(item_E, np.arange(0, 41, 8), 14, seed=3, how=how, own=own)
+    row_BN = negatives.draw(2, HISTORY, np.arange(3), np.arange(3), np.arange(6)[None, :], item_E[:18].reshape(3, 6))
+    assert row_BN.tolist() == expected
 
 
 def test_wrong_input():

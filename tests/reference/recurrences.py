@@ -17,7 +17,7 @@ class Gates:
         cell = params["cell"]
         zero = np.zeros_like(cell["bias"])
         other = {"torch": "state_bias", "tied": "bias"}.get(biases)
-        stacked = (params["input"]["kernel"], cell["kernel"], cell["bias"], cell[other] if other else zero)
+        stacked = (cell["input_kernel"], cell["kernel"], cell["bias"], cell[other] if other else zero)
         W, U, b, c = (np.split(np.asarray(a, np.float64), len(names), axis=-1) for a in stacked)
         self.W, self.U, self.b, self.c = (dict(zip(names, parts, strict=True)) for parts in (W, U, b, c))
         if biases == "linen":

@@ -1,0 +1,112 @@
+"""One split of a store as a data set: the history, the drawn negatives and the candidates of any sample."""
+
+import numpy as np
+
+from dienjax.batch import Array, Batch
+from dienjax.data.histories import gather, window_rows
+from dienjax.data.negatives import CANDIDATE, HISTORY, How, Negatives, Own
+from dienjax.data.store import Store
+
+
+class StoreSplit:
+    """One split of a store as a dataset; negatives are drawn anew each epoch.
+
+    A split without stored candidates gives K = 1 + `candidates`: the event itself, label 1, then drawn negatives.
+    Stored candidates of a sample share a row, or, where few samples have so many, several rows of equal history:
+    `sample_N` says whose row it is.
+
+    Args:
+      max_len: behaviours of a history at most; older ones are cut.
+      negatives: how negatives are drawn, see `Negatives`.
+      own: whether a negative may be an item of the user.
+      candidates: negatives per positive.
+      auxiliary: whether to draw a negative for each behaviour.
+
+    Raises:
+      ValueError: a split or an option that does not exist.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        split: str,
+        *,
+        max_len: int = 50,
+        negatives: How = "popularity",
+        own: Own = "allow",
+        candidates: int = 1,
+        auxiliary: bool = True,
+        seed: int = 0,
+    ) -> None:
+        if max_len < 1 or candidates < 0:
+            raise ValueError(
+                f"StoreSplit: max_len={max_len}, candidates={candidates}; expected max_len >= 1, candidates >= 0"
+            )
+        samples, item = store.samples(split), store.schema.item
+        self.store, self.shown, self.schema, self.auxiliary = store, samples.candidates, store.schema, auxiliary
+        self.candidates, self.sample_N = candidates, np.arange(len(samples))
+        if self.shown is not None:
+            self.K, self.sample_N, self.from_N, self.to_N = cut_rows(self.shown.first)
+        self.user_N, self.end_N = samples.user_N[self.sample_N], samples.end_N[self.sample_N]
+        self.start_N = np.maximum(store.offsets[self.user_N], self.end_N - max_len)
+        self.length_N = self.end_N - self.start_N
+        if auxiliary or self.shown is None:
+            size = store.schema.sizes()[item]
+            self.negatives = Negatives(store.events[item], store.offsets, size, seed=seed, how=negatives, own=own)
+
+    def rows(self, index_B: np.ndarray, T: int, epoch: int) -> Batch:
+        store, item = self.store, self.schema.item
+        user_B, end_B = self.user_N[index_B], self.end_N[index_B]
+        row_BT, mask_BT = window_rows(self.start_N[index_B], end_B, T)
+        history: dict[str, Array] = {name: gather(column, row_BT, mask_BT) for name, column in store.events.items()}
+        negative: dict[str, Array] | None = None
+        if self.auxiliary:
+            # Slots count back from the end, so neither T nor max_len changes a draw.
+            slot_BT = end_B[:, None] - row_BT
+            drawn_BT = self.negatives.draw(epoch, HISTORY, index_B, user_B, slot_BT, np.asarray(history[item]))
+            negative = {name: gather(column, drawn_BT, mask_BT) for name, column in store.events.items()}
+        candidate, label_BK, mask_BK = self._candidates(index_B, user_B, end_B, epoch)
+        return Batch(
+            user={name: column[user_B] for name, column in store.users.items()},
+            history=history,
+            candidate=candidate,
+            mask_BT=mask_BT,
+            mask_BK=mask_BK,
+            label_BK=label_BK,
+            negative=negative,
+            hist_label_BT=None if store.hist_label_E is None else gather(store.hist_label_E, row_BT, mask_BT),
+        )
+
+    def _candidates(
+        self, index_B: np.ndarray, user_B: np.ndarray, end_B: np.ndarray, epoch: int
+    ) -> tuple[dict[str, Array], np.ndarray, np.ndarray]:
+        if self.shown is not None:
+            row_BK, mask_BK = window_rows(self.from_N[index_B], self.to_N[index_B], self.K)
+            field: dict[str, Array] = {n: gather(c, row_BK, mask_BK) for n, c in self.shown.field.items()}
+            return field, gather(self.shown.label_C, row_BK, mask_BK), mask_BK
+        positive_B = self.store.events[self.schema.item][end_B]
+        slot_1N = np.arange(self.candidates)[None, :]
+        item_BN = np.broadcast_to(positive_B[:, None], (len(index_B), self.candidates))
+        negative_BN = self.negatives.draw(epoch, CANDIDATE, index_B, user_B, slot_1N, item_BN)
+        row_BK = np.concatenate([end_B[:, None], negative_BN], axis=1)
+        label_BK = np.zeros(row_BK.shape, np.float32)
+        label_BK[:, 0] = 1
+        events: dict[str, Array] = {name: column[row_BK] for name, column in self.store.events.items()}
+        return events, label_BK, np.ones(row_BK.shape, bool)
+
+
+def cut_rows(first: np.ndarray) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    """K, and per row its sample and its first and last-plus-one candidate, where sample n has first[n] to first[n + 1].
+
+    K, a power of two or the largest number of candidates, is where rows of K candidates, each with a history that costs
+    about as much as two candidates, are the least work: impressions of 200 do not make all others 200 wide.
+    """
+    count_N = np.diff(first)
+    most = max(1, int(count_N.max(initial=1)))
+    widths = [2**n for n in range((most - 1).bit_length())] + [most]
+    K = min(widths, key=lambda K: int((-(-count_N // K)).sum()) * (K + 2))
+    rows_N = -(-count_N // K)
+    sample_R = np.repeat(np.arange(len(count_N)), rows_N)
+    part_R = np.arange(len(sample_R)) - np.repeat(np.cumsum(rows_N) - rows_N, rows_N)
+    from_R = first[:-1][sample_R] + part_R * K
+    return K, sample_R, from_R, np.minimum(from_R + K, first[1:][sample_R])

@@ -1,0 +1,97 @@
+"""What the benchmarks of models compute from their measurements, without the libraries and without a clock."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def repository(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+def test_the_multiply_adds_are_those_that_jax_traces():
+    from experiments.benchmark.arithmetic import multiply_adds, traced_forward
+
+    assert traced_forward(3, 7) == sum(multiply_adds(3, 7).values())
+    assert multiply_adds(1, 2)["tower"] == 2 * (72 * 200 + 200 * 80 + 80)
+
+
+def test_traced_products_of_a_scan_count_for_each_step():
+    import jax
+    import jax.numpy as jnp
+
+    from experiments.benchmark.arithmetic import traced
+
+    def scanned(a, b):
+        return jax.lax.scan(lambda x, _: (x @ b, None), a, length=5)[0]
+
+    assert traced(jax.make_jaxpr(scanned)(jnp.ones((2, 3)), jnp.ones((3, 3))).jaxpr) == 5 * 2 * 3 * 3
+
+
+def test_random_histories_fill_their_length_and_come_back_from_a_batch():
+    from experiments.benchmark import ours, setting
+
+    columns = setting.drawn({"item": 9, "category": 4}, np.array([0, 3, 2]), 3, 2, np.random.default_rng(0))
+    assert (np.count_nonzero(columns["neg_hist_item"], axis=1) == [0, 3, 2]).all()
+    batch = ours.batch(columns)
+    batch.check(ours.schema({"item": 9, "category": 4}))
+    again = ours.columns(batch)
+    assert again.keys() == columns.keys() and all((again[name] == columns[name]).all() for name in columns)
+
+
+def test_ids_of_a_pool_alone():
+    from experiments.benchmark.setting import drawn
+
+    columns = drawn({"item": 99}, np.array([4]), 4, 2, np.random.default_rng(0), np.array([7, 98]))
+    assert set(np.concatenate([columns["hist_item"], columns["item"]], axis=1).ravel()) == {7, 98}
+
+
+def test_growth_is_over_half_the_length():
+    from experiments.benchmark.length import grown
+
+    rows = grown([{"T": 8, "ms": 2.0}, {"T": 16, "ms": 4.0}, {"T": 64, "ms": 9.0}])
+    assert rows == [{"T": 8, "ms": 2.0}, {"T": 16, "ms": 4.0, "growth": 2.0, "exponent": 1.0}, {"T": 64, "ms": 9.0}]
+
+
+def test_the_lazy_step_is_compared_with_the_others_of_its_model():
+    from experiments.benchmark.vocabulary import DENSE, LAZY, SPARSE, compared, grown
+
+    def row(model, what, ms, V=10):
+        return {"ids": "uniform", "V": V, "model": model, "what": what, "both_ms": ms}
+
+    rows = compared(
+        [row("DIEN", DENSE, 8.0), row("DIEN", LAZY, 4.0), row("DIEN", SPARSE, 6.0), row("tables", LAZY, 1.0)]
+    )
+    assert rows[1]["times_dense"] == 2 and rows[1]["times_sparse"] == 1.5
+    assert "times_dense" not in rows[0] and "times_dense" not in rows[3]
+    rows.append(row("DIEN", LAZY, 5.0, V=100))
+    grown(rows)
+    assert [r["growth"] for r in rows] == [1, 1, 1, 1, 1.25]
+
+
+def test_epochs_are_compared_with_the_faster_library():
+    from experiments.benchmark.train import _compared
+
+    speeds = {"dienjax": 30, "deepctr-torch": 5, "torch-rechub": 10}
+    rows = _compared([{"what": what, "rows_per_s": speed} for what, speed in speeds.items()])
+    assert [row.get("times_faster") for row in rows] == [3, None, None]
+
+
+def test_results_are_a_table_a_file_and_a_picture(tmp_path, capsys):
+    from experiments.benchmark.report import Figure, Panel, lines, publish
+
+    rows = [{"T": 8, "what": "a", "ms": 2.0}, {"T": 16, "what": "a", "ms": 3.0}, {"T": 8, "what": "b"}]
+    points = lines(rows, "T", "ms")
+    assert points == {"a": [(8, 2.0), (16, 3.0)]}
+    columns = {"T": "T", "what": "what", "ms": "ms", "never": "never"}
+    figure = Figure("title", "T", [Panel("ms", points)])
+    publish(tmp_path / "length", {"rounds": 1}, rows, columns, ["kept: all"], ["left out: b"], figure)
+    printed = capsys.readouterr().out
+    assert "|  T | what |   ms |" in printed and "kept: all\nleft out: b" in printed
+    assert json.loads((tmp_path / "length.json").read_text()) == {"rounds": 1, "rows": rows, "goals": ["kept: all"]}
+    assert (tmp_path / "length.png").stat().st_size > 1000
