@@ -77,10 +77,16 @@ class FeatureEmbedder(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Batch) -> Embedded:
-        table_VD = {
-            t.name: self.param(t.name, nn.initializers.normal(t.dim**-0.5), (t.size, t.dim)) for t in self.schema.tables
-        }
+        table_VD = {t.name: self.param(t.name, _normal_rows, (t.size, t.dim)) for t in self.schema.tables}
         return embed(self.schema, table_VD, batch)
+
+
+def _normal_rows(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Rows [V, D] of N(0, 1/√D), in blocks: a large table drawn at once takes four times its memory meanwhile."""
+    V, D = shape
+    rows = min(V, 2**16)
+    keys_N = jax.random.split(key, -(-V // rows)) if rows < V else key[None]
+    return jax.lax.map(lambda key: jax.random.normal(key, (rows, D)) * D**-0.5, keys_N).reshape(-1, D)[:V]
 
 
 class MaskedBatchNorm(nn.Module):

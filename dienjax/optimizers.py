@@ -23,8 +23,9 @@ class OptimizerConfig:
       weight_decay: decoupled for adamw; for the others added to the gradient, as torch does.
       momentum: of sgd; 0 is none.
       clip_norm: largest global norm of the gradient; 0 does not clip.
-      rows: "dense" updates every row of every table at each step; "lazy" only those that the batch reads, at a cost
-        that does not grow with the vocabulary, see `dienjax.lazy_rows` for what that means to adam.
+      rows: "lazy" updates only those rows of the tables that the batch reads, at a cost that does not grow with the
+        vocabulary; "dense" all of them at each step, as the papers' Adam does. They are equal for sgd and adagrad; see
+        `dienjax.lazy_rows` for adam, momentum and decay.
     """
 
     name: Literal["adam", "adamw", "sgd", "adagrad", "rowwise_adagrad"] = "adam"
@@ -35,7 +36,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     momentum: float = 0.0
     clip_norm: float = 0.0
-    rows: Literal["dense", "lazy"] = "dense"
+    rows: Literal["lazy", "dense"] = "lazy"
 
 
 def learning_rate(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> optax.Schedule:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import builders
-from dienjax.layers import MLP, Activate, Dice, FeatureEmbedder, MaskedBatchNorm, TargetAttention
+from dienjax.layers import MLP, Activate, Dice, FeatureEmbedder, MaskedBatchNorm, TargetAttention, _normal_rows
 from reference import layers as oracle
 
 SHAPES = {"2-D": (7, 3), "3-D": (4, 5, 3), "4-D": (3, 4, 2, 3)}
@@ -275,3 +275,9 @@ def test_attention_of_empty_histories_has_finite_gradients(attention):
     value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(variables["params"], key_BTH)
     assert value == 0
     assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(grads))
+
+
+def test_a_large_table_is_drawn_in_blocks_that_differ():
+    rows = np.asarray(jax.jit(_normal_rows, static_argnums=1)(jax.random.key(0), (2**17 + 3, 4)))
+    assert rows.shape == (2**17 + 3, 4) and rows.std() == pytest.approx(0.5, rel=0.01)
+    assert len(np.unique(rows[:, 0])) > 0.95 * len(rows)

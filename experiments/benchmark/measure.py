@@ -9,13 +9,15 @@ import importlib
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,37 @@ def in_child(function: str, **arguments: Any) -> Cost:
             raise RuntimeError(f"{function} with {arguments} ended with exit code {child.returncode}:\n{tail}")
         unit = 1 if sys.platform == "darwin" else 1024
         return Cost(seconds, usage.ru_maxrss * unit / 1e9, json.loads(answer.read_text()))
+
+
+def in_turn(cases: Mapping[str, tuple[str, dict[str, Any]]], rounds: int) -> dict[str, list[Cost]]:
+    """The costs of `rounds` processes of each case, a function and its arguments by a name: one of each, and again."""
+    costs: dict[str, list[Cost]] = {name: [] for name in cases}
+    for _ in range(rounds):
+        for name, (function, arguments) in cases.items():
+            costs[name].append(in_child(function, **arguments))
+            print(f"{name} · {costs[name][-1].process_s:.1f} s {costs[name][-1].gb:.2f} GB", flush=True)
+    return costs
+
+
+def median_ms(call: Callable[[], Any], seconds: float, least: int = 5) -> float:
+    """The median milliseconds of a call, after two that do not count: for so many seconds, but `least` calls."""
+    call()
+    call()
+    taken: list[float] = []
+    while len(taken) < least or sum(taken) < seconds:
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(taken)
+
+
+def left_out(extras: Mapping[str, str]) -> dict[str, str]:
+    """The packages that are not installed, each with a line that says so; `extras` has the extra of each package."""
+    return {
+        name: f"left out: {name} is not installed; pip install -e '.[{extra}]'"
+        for name, extra in extras.items()
+        if find_spec(name.replace("-", "_")) is None
+    }
 
 
 def machine(*packages: str) -> dict[str, Any]:

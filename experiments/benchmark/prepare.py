@@ -4,7 +4,6 @@ import random
 import statistics
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -81,12 +80,10 @@ def main(
                 cases.append(("generate_seq_feature", "csv", ""))
             rows += _compared([_measured(size, *case, folder, (repeats, slow_s), first_batch) for case in cases])
 
-    shown = {name: title for name, title in COLUMNS.items() if any(row.get(name) is not None for row in rows)}
-    goals = checked(GOALS, rows, COLUMNS)
-    print("\n" + "\n".join([report.table(rows, shown), "", *goals, *left_out.values()]), flush=True)
-    report.save(results / "prepare.json", {"machine": about, "seed": seed, "rows": rows, "goals": goals})
     panels = [report.Panel("whole process, s", _lines(rows, "process_s")), report.Panel("peak, GB", _lines(rows, "gb"))]
-    report.picture(results / "prepare.png", "Preparing a log", "events", panels)
+    figure = report.Figure("Preparing a log", "events", panels)
+    facts = {"machine": about, "seed": seed}
+    report.publish(results / "prepare", facts, rows, COLUMNS, checked(GOALS, rows, COLUMNS), left_out.values(), figure)
 
 
 def dienjax(out: str, log: str, engine: Literal["memory", "duckdb"], batch: int) -> dict[str, float]:
@@ -127,11 +124,7 @@ def _left_out(engines: tuple[str, ...], rechub_events: int) -> dict[str, str]:
     """What is asked for and not installed, with a line that says how to install it."""
     wanted = {"duckdb": "duckdb" in engines, "torch-rechub": rechub_events > 0}
     extras = {"duckdb": "duckdb", "torch-rechub": "torch"}
-    return {
-        name: f"left out: {name} is not installed; pip install -e '.[{extras[name]}]'"
-        for name, asked in wanted.items()
-        if asked and find_spec(name.replace("-", "_")) is None
-    }
+    return measure.left_out({name: extras[name] for name, asked in wanted.items() if asked})
 
 
 def _measured(

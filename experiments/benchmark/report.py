@@ -1,6 +1,6 @@
 """What a benchmark leaves behind: a table, a JSON file and a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,40 @@ class Panel:
 
     title: str
     lines: dict[str, list[tuple[float, float]]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture: its title, and its panels over one x."""
+
+    title: str
+    x_title: str
+    panels: Sequence[Panel]
+
+
+def publish(
+    path: Path,
+    facts: dict[str, Any],
+    rows: list[dict[str, Any]],
+    columns: dict[str, str],
+    goals: list[str],
+    notes: Iterable[str],
+    figure: Figure,
+) -> None:
+    """Nothing; prints the columns that hold something, the goals and the notes, and writes `path`.json and .png."""
+    shown = {name: title for name, title in columns.items() if any(row.get(name) is not None for row in rows)}
+    print("\n" + "\n".join([table(rows, shown), "", *goals, *notes]), flush=True)
+    save(path.with_suffix(".json"), facts | {"rows": rows, "goals": goals})
+    picture(path.with_suffix(".png"), figure)
+
+
+def lines(rows: Iterable[dict[str, Any]], x: str, y: str) -> dict[str, list[tuple[float, float]]]:
+    """The points (x, y) of the rows that have both, by their "what"."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row.get(x) is not None and row.get(y) is not None:
+            found.setdefault(row["what"], []).append((row[x], row[y]))
+    return found
 
 
 def table(rows: Sequence[dict[str, Any]], columns: dict[str, str]) -> str:
@@ -33,21 +67,21 @@ def save(path: Path, result: dict[str, Any]) -> None:
     print(f"wrote {path}", flush=True)
 
 
-def picture(path: Path, title: str, x_title: str, panels: Sequence[Panel]) -> None:
+def picture(path: Path, of: Figure) -> None:
     """Nothing; `path` then holds a PNG with the panels side by side, both axes logarithmic, and one legend."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     from dienjax.report import GREY, INK
 
-    figure = Figure(figsize=(5 * len(panels), 4.6), dpi=150, facecolor="white", layout="constrained")
-    figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold", color=INK)
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    figure = Canvas(figsize=(5 * len(of.panels), 4.6), dpi=150, facecolor="white", layout="constrained")
+    figure.suptitle(of.title, x=0.012, ha="left", fontsize=11, fontweight="bold", color=INK)
+    for axes, panel in zip(figure.subplots(1, len(of.panels), squeeze=False)[0], of.panels, strict=True):
         for i, (name, points) in enumerate(panel.lines.items()):
             x, y = zip(*sorted(points), strict=True)
             axes.loglog(x, y, label=name, color=f"C{i}", lw=1.5, marker="os^Dv"[i % 5], ms=5, mfc="none")
         axes.set_title(panel.title, loc="left", fontsize=10, color=INK)
-        axes.set_xlabel(x_title, fontsize=9, color=GREY)
+        axes.set_xlabel(of.x_title, fontsize=9, color=GREY)
         axes.set_xticks(sorted({x for points in panel.lines.values() for x, _ in points}))
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         for axis in (axes.xaxis, axes.yaxis):
