@@ -11,13 +11,13 @@ from dienjax.demo import demo
 
 @pytest.mark.slow
 def test_dien_beats_din_where_interests_drift(tmp_path):
-    """By 0.17 after the demo's four epochs, already after one by 0.09 to 0.15, depending on the seed."""
+    """By 0.17 after the demo's four epochs, by more than 0.1 already after two; one depends too much on the seed."""
     code = "from dienjax.cli import main; main()"
-    command = [sys.executable, "-c", code, "demo", "--out", str(tmp_path / "demo"), "--epochs", "1"]
+    command = [sys.executable, "-c", code, "demo", "--out", str(tmp_path / "demo"), "--epochs", "2"]
     environment = os.environ | {"XLA_FLAGS": builders.FAST_COMPILATION}
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     results = json.loads((tmp_path / "demo/result.json").read_text())
-    assert results["DIN"] + 0.07 < results["DIEN"] < results["optimum"]
+    assert results["DIN"] + 0.1 < results["DIEN"] < results["optimum"]
     assert f"DIEN     {results['DIEN']:.4f}" in printed.stdout
     assert (tmp_path / "demo/dien/curves.png").exists()
     with pytest.raises(FileExistsError):

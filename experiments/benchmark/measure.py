@@ -65,8 +65,12 @@ def in_child(function: str, **arguments: Any) -> Cost:
         if child.returncode:
             tail = printed.read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{function} with {arguments} ended with exit code {child.returncode}:\n{tail}")
-        unit = 1 if sys.platform == "darwin" else 1024
-        return Cost(seconds, usage.ru_maxrss * unit / 1e9, json.loads(answer.read_text()))
+        return Cost(seconds, peak_gb(usage), json.loads(answer.read_text()))
+
+
+def peak_gb(usage: Any) -> float:
+    """The peak resident memory of a process, from its resource usage."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def in_turn(cases: Mapping[str, tuple[str, dict[str, Any]]], rounds: int) -> dict[str, list[Cost]]:

@@ -3,7 +3,6 @@
 import itertools
 import resource
 import statistics
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -179,7 +178,7 @@ def _batches(V: int, ids: str, histories: int) -> list[dict[str, Any]]:
 
 
 def _peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return measure.peak_gb(resource.getrusage(resource.RUSAGE_SELF))
 
 
 def _row(ids: str, V: int, model: str, what: str, costs: list[measure.Cost]) -> dict[str, Any]:
