@@ -1,4 +1,4 @@
-"""The feed-forward building blocks: embedding, masked batch norm, Dice, PReLU, MLP, attention to the candidate."""
+"""The feed-forward building blocks: masked batch norm, Dice, PReLU, MLP, attention to the candidate."""
 
 from functools import reduce
 from itertools import accumulate
@@ -7,11 +7,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
 
-from dienjax.batch import Batch
 from dienjax.matmul import by_row
-from dienjax.schema import UNKNOWN, Schema
 
 Activation = Literal[
     "relu", "sigmoid", "tanh", "prelu", "dice", "prelu_torch", "dice_deepctr_torch", "dice_torch_rechub"
@@ -22,71 +19,9 @@ Head = Literal["one", "author"]
 """One logit; or, in the authors' TensorFlow code, two under a softmax: the logit is then their difference."""
 
 
-@struct.dataclass
-class Embedded:
-    """A batch after the tables: all that a net sees. E is the width of all behaviours side by side."""
-
-    history_BTE: jax.Array
-    candidate_BKE: jax.Array
-    user_BU: jax.Array
-    context_BKC: jax.Array
-    mask_BT: jax.Array
-    mask_BK: jax.Array
-    negative_BTE: jax.Array | None = None
-
-
 def per_unit(vector_F: jax.Array, x: jax.Array) -> jax.Array:
     """vector_F with as many axes as x [..., F]: broadcasting on purpose, so that tests can forbid it by accident."""
     return vector_F.reshape((1,) * (x.ndim - 1) + vector_F.shape)
-
-
-def embed(schema: Schema, table_VD: dict[str, jax.Array], batch: Batch) -> Embedded:
-    """Looks up every field of a batch in its table, by table name; fields of one table share its rows.
-
-    An id outside the table counts as unknown (id 1), under jit as in an exported graph.
-    """
-
-    def look_up(table: str, ids: jax.Array) -> jax.Array:
-        rows = table_VD[table]
-        in_range = (ids >= 0) & (ids < rows.shape[0])
-        return jnp.take(rows, jnp.where(in_range, ids, UNKNOWN), axis=0, mode="clip")
-
-    def behaviours(arrays: dict[str, jax.Array]) -> jax.Array:
-        return jnp.concatenate([look_up(f.table, arrays[f.name]) for f in schema.behaviours], axis=-1)
-
-    def features(side: str, arrays: dict[str, jax.Array], shape: tuple) -> jax.Array:
-        parts = [look_up(f.table, arrays[f.name]) for f in schema.sparse if f.of == side]
-        parts += [arrays[f.name][..., None] for f in schema.dense if f.of == side]
-        return jnp.concatenate(parts, axis=-1) if parts else jnp.zeros((*shape, 0))
-
-    return Embedded(
-        history_BTE=behaviours(batch.history),
-        candidate_BKE=behaviours(batch.candidate),
-        user_BU=features("user", batch.user, batch.mask_BK.shape[:1]),
-        context_BKC=features("candidate", batch.candidate, batch.mask_BK.shape),
-        mask_BT=batch.mask_BT,
-        mask_BK=batch.mask_BK,
-        negative_BTE=None if batch.negative is None else behaviours(batch.negative),
-    )
-
-
-class FeatureEmbedder(nn.Module):
-    """The tables of a schema, and the look-up of a batch in them."""
-
-    schema: Schema
-
-    @nn.compact
-    def __call__(self, batch: Batch) -> Embedded:
-        table_VD = {t.name: self.param(t.name, _normal_rows, (t.size, t.dim)) for t in self.schema.tables}
-        return embed(self.schema, table_VD, batch)
-
-
-def _normal_rows(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    """Rows [V, D] of N(0, 1/√D), in blocks: a large table drawn at once takes four times its memory meanwhile."""
-    V, D = shape
-    rows = min(V, 2**16)
-    keys_N = jax.random.split(key, -(-V // rows)) if rows < V else key[None]
-    return jax.lax.map(lambda key: jax.random.normal(key, (rows, D)) * D**-0.5, keys_N).reshape(-1, D)[:V]
 
 
 class MaskedBatchNorm(nn.Module):

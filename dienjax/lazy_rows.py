@@ -43,7 +43,7 @@ def renumber(batch: Batch, schema: Schema) -> RowsBatch:
 
     R is the number of ids in the batch that read the table, or the table's size where that is smaller: it depends on
     shapes alone, so the step compiles once for each of them. An id outside its table counts as unknown (id 1), as in
-    `dienjax.layers.embed`.
+    `dienjax.embedding.look_up`.
     """
     groups = {"user": dict(batch.user), "history": dict(batch.history), "candidate": dict(batch.candidate)}
     if batch.negative is not None:

@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax import struct
 
 from dienjax.batch import Batch
-from dienjax.layers import embed
+from dienjax.embedding import embed
 from dienjax.losses import LossConfig, total_loss
 from dienjax.metrics import auc_histogram
 

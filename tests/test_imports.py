@@ -11,11 +11,18 @@ import dienjax
 
 PACKAGE = Path(dienjax.__file__).parent
 OPTIONAL = {"torch", "onnx", "onnxruntime", "jax2onnx", "matplotlib", "tensorboardX", "sklearn"}
-MODELLING = ("layers", "models", "losses", "train", "config", "fitting")
+MODELLING = ("embedding", "layers", "models", "losses", "train", "config", "fitting")
 BELOW = {  # room: what it must not know
     "errors": {"dienjax"},
-    "schema": {"dienjax.batch", "dienjax.layers", "dienjax.data", "dienjax.models", "dienjax.train"},
-    "batch": {"dienjax.layers", "dienjax.data", "dienjax.models", "dienjax.train"},
+    "schema": {
+        "dienjax.batch",
+        "dienjax.embedding",
+        "dienjax.layers",
+        "dienjax.data",
+        "dienjax.models",
+        "dienjax.train",
+    },
+    "batch": {"dienjax.embedding", "dienjax.layers", "dienjax.data", "dienjax.models", "dienjax.train"},
     "data": {"dienjax.preparation", *(f"dienjax.{room}" for room in MODELLING)},
     "preparation": {f"dienjax.{room}" for room in ("batch", *MODELLING)},
     "inspection": {f"dienjax.{room}" for room in ("batch", *MODELLING)},

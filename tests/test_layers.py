@@ -1,4 +1,4 @@
-"""Normalisation, activations, MLP, embedding and attention against oracles written from their formulas."""
+"""Normalisation, activations, MLP and attention against oracles written from their formulas."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import builders
-from dienjax.layers import MLP, Activate, Dice, FeatureEmbedder, MaskedBatchNorm, TargetAttention, _normal_rows
+from dienjax.layers import MLP, Activate, Dice, MaskedBatchNorm, TargetAttention
 from reference import layers as oracle
 
 SHAPES = {"2-D": (7, 3), "3-D": (4, 5, 3), "4-D": (3, 4, 2, 3)}
@@ -162,37 +162,6 @@ def test_dropout_acts_in_training_only():
     np.testing.assert_allclose(np.mean(dropped), np.mean(kept), atol=4 * np.std(dropped) / 200**0.5)
 
 
-def test_embedding_tables_and_widths(schema, batch):
-    variables = jax.jit(FeatureEmbedder(schema).init)(jax.random.key(0), batch)
-    shapes = {"item": (12, 3), "category": (9, 2), "city": (8, 2), "slot": (8, 2)}
-    assert jax.tree.map(np.shape, variables["params"]) == shapes
-    e = builders.apply(FeatureEmbedder(schema), variables, batch)
-    assert e.history_BTE.shape == e.negative_BTE.shape == (6, 4, 5)
-    assert (e.candidate_BKE.shape, e.user_BU.shape, e.context_BKC.shape) == ((6, 3, 5), (6, 3), (6, 3, 3))
-    item_VD, category_VD = variables["params"]["item"], variables["params"]["category"]
-    for ids, embedded in [(batch.history, e.history_BTE), (batch.negative, e.negative_BTE)]:
-        expected = np.concatenate([item_VD[ids["item"]], category_VD[ids["category"]]], axis=-1)
-        np.testing.assert_array_equal(embedded, expected)
-    np.testing.assert_array_equal(e.user_BU[:, 2], batch.user["age"])
-    np.testing.assert_array_equal(e.context_BKC[:, :, 2], batch.candidate["price"])
-
-
-def test_embedding_starts_at_unit_length_on_average():
-    schema = builders.SCHEMA.with_dims(16)
-    params = jax.jit(FeatureEmbedder(schema).init)(jax.random.key(0), builders.make_batch())["params"]
-    rows = np.concatenate(jax.tree.leaves(params))
-    assert np.mean(np.sum(rows**2, axis=1)) == pytest.approx(1, abs=0.1)
-
-
-@pytest.mark.parametrize("bad", [-1, -7, 12, 10**9])
-def test_an_id_outside_the_table_counts_as_unknown(schema, batch, bad):
-    embedder, real = FeatureEmbedder(schema), batch.mask_BT
-    variables = builders.random_variables(embedder, batch)
-    got = builders.apply(embedder, variables, batch.replace(history=builders.with_ids(batch.history, real, bad)))
-    unknown = builders.apply(embedder, variables, batch.replace(history=builders.with_ids(batch.history, real, 1)))
-    np.testing.assert_array_equal(got.history_BTE, unknown.history_BTE)
-
-
 ATTENTION = {
     "mlp": TargetAttention(hidden=(6, 5), softmax=False),
     "mlp, softmax": TargetAttention(hidden=(6, 5), activation="prelu"),
@@ -275,9 +244,3 @@ def test_attention_of_empty_histories_has_finite_gradients(attention):
     value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(variables["params"], key_BTH)
     assert value == 0
     assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(grads))
-
-
-def test_a_large_table_is_drawn_in_blocks_that_differ():
-    rows = np.asarray(jax.jit(_normal_rows, static_argnums=1)(jax.random.key(0), (2**17 + 3, 4)))
-    assert rows.shape == (2**17 + 3, 4) and rows.std() == pytest.approx(0.5, rel=0.01)
-    assert len(np.unique(rows[:, 0])) > 0.95 * len(rows)

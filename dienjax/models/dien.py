@@ -1,5 +1,6 @@
 """DIEN, the Deep Interest Evolution Network (Zhou et al., AAAI 2019): extract interests, then evolve them."""
 
+from itertools import accumulate
 from typing import Literal
 
 import jax
@@ -7,7 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dienjax.batch import Batch
-from dienjax.layers import MLP, Activation, Attention, BatchNorm, Embedded, FeatureEmbedder, Head, TargetAttention
+from dienjax.embedding import Embedded, FeatureEmbedder
+from dienjax.layers import MLP, Activation, Attention, BatchNorm, Head, TargetAttention
 from dienjax.models.fields import Fields, of_fields
 from dienjax.models.output import Auxiliary, Output, tower_input
 from dienjax.recurrent import Biases, Gate, Recurrence, Step
@@ -113,33 +115,56 @@ class DIEN(nn.Module):
         return self.embedder(batch)
 
     def net(self, e: Embedded, train: bool = False) -> Output:
-        interests, auxiliaries = [], []
-        for i, field in enumerate(of_fields(self.schema, self.fields)):
-            of_field = field.of_batch(e)
-            state_BTH = self.extractors[i](of_field.history_BTE, e.mask_BT)
-            interests.append(self._evolve(i, state_BTH, of_field, train))
-            auxiliaries.append(self._auxiliary(state_BTH, of_field, train))
-        logit_BK = self.mlp(tower_input(interests, e), e.mask_BK, train)
+        states = self._extract(e)
+        logit_BK = self.score(self._candidate_free(states, e), e, train)
         if e.negative_BTE is None:
             return Output(logit_BK)
+        auxiliaries = [
+            self._auxiliary(state_BTH, field.of(e.history_BTE), field.of(e.negative_BTE), e.mask_BT, train)
+            for field, state_BTH in zip(of_fields(self.schema, self.fields), states, strict=True)
+        ]
         return Output(logit_BK, jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *auxiliaries))
 
-    def _evolve(self, i: int, state_BTH: jax.Array, e: Embedded, train: bool) -> jax.Array:
-        if self.kind == "GRU":
-            state_BTH = self.evolutions[i](state_BTH, e.mask_BT)
-        weight_BKT = self.attentions[i](e.candidate_BKE, state_BTH, e.mask_BK, e.mask_BT, train)
-        if self.kind == "GRU":
-            return jnp.einsum("bkt,bth->bkh", weight_BKT, state_BTH)
-        return self.evolutions[i](state_BTH, e.mask_BT, weight_BKT)
+    def encode(self, e: Embedded) -> jax.Array:
+        """What no candidate changes, once per history: the interest states, [B, T, H], all fields side by side.
 
-    def _auxiliary(self, state_BTH: jax.Array, e: Embedded, train: bool) -> Auxiliary | None:
+        For the kind GRU the second GRU is part of it. Of `e` only the history and its mask are read.
+        """
+        return self._candidate_free(self._extract(e), e)
+
+    def score(self, state_BTH: jax.Array, e: Embedded, train: bool = False) -> jax.Array:
+        """logit_BK of the candidates, given the encoded history; `e.history_BTE` is not read."""
+        interests = []
+        ends = list(accumulate(extractor.features for extractor in self.extractors))
+        states = jnp.split(state_BTH, ends[:-1], axis=-1)
+        for i, field in enumerate(of_fields(self.schema, self.fields)):
+            query_BKE = field.of(e.candidate_BKE)
+            weight_BKT = self.attentions[i](query_BKE, states[i], e.mask_BK, e.mask_BT, train)
+            if self.kind == "GRU":
+                interests.append(jnp.einsum("bkt,bth->bkh", weight_BKT, states[i]))
+            else:
+                interests.append(self.evolutions[i](states[i], e.mask_BT, weight_BKT))
+        logit_BK: jax.Array = self.mlp(tower_input(interests, e), e.mask_BK, train)
+        return logit_BK
+
+    def _extract(self, e: Embedded) -> list[jax.Array]:
+        """The states of the interest extractor, [B, T, H] for each field."""
+        fields = of_fields(self.schema, self.fields)
+        return [extract(f.of(e.history_BTE), e.mask_BT) for f, extract in zip(fields, self.extractors, strict=True)]
+
+    def _candidate_free(self, states: list[jax.Array], e: Embedded) -> jax.Array:
+        if self.kind == "GRU":
+            states = [evolve(state_BTH, e.mask_BT) for evolve, state_BTH in zip(self.evolutions, states, strict=True)]
+        return jnp.concatenate(states, axis=-1)
+
+    def _auxiliary(
+        self, state_BTH: jax.Array, history_BTE: jax.Array, negative_BTE: jax.Array, mask_BT: jax.Array, train: bool
+    ) -> Auxiliary:
         """State t against behaviour t + 1 and its negative, wherever behaviour t + 1 is real."""
-        if e.negative_BTE is None:
-            return None
-        state_BSH, mask_BS = state_BTH[:, :-1], e.mask_BT[:, 1:]
+        state_BSH, mask_BS = state_BTH[:, :-1], mask_BT[:, 1:]
         return Auxiliary(
-            self.scorer(state_BSH, e.history_BTE[:, 1:], mask_BS, train),
-            self.scorer(state_BSH, e.negative_BTE[:, 1:], mask_BS, train),
+            self.scorer(state_BSH, history_BTE[:, 1:], mask_BS, train),
+            self.scorer(state_BSH, negative_BTE[:, 1:], mask_BS, train),
             mask_BS,
         )
 

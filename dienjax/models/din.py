@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dienjax.batch import Batch
-from dienjax.layers import MLP, Activation, BatchNorm, Embedded, FeatureEmbedder, Head, TargetAttention
+from dienjax.embedding import Embedded, FeatureEmbedder
+from dienjax.layers import MLP, Activation, BatchNorm, Head, TargetAttention
 from dienjax.models.fields import Fields, of_fields
 from dienjax.models.output import Output, tower_input
 from dienjax.schema import Schema
@@ -56,11 +57,19 @@ class DIN(nn.Module):
         return self.embedder(batch)
 
     def net(self, e: Embedded, train: bool = False) -> Output:
+        return Output(self.score(self.encode(e), e, train))
+
+    def encode(self, e: Embedded) -> jax.Array:
+        """What no candidate changes, once per history: the behaviours themselves, [B, T, E]."""
+        return e.history_BTE
+
+    def score(self, state_BTE: jax.Array, e: Embedded, train: bool = False) -> jax.Array:
+        """logit_BK of the candidates, given an encoded history; `e.history_BTE` is not read."""
         mask_BT = e.mask_BT if self.padding == "masked" else jnp.ones_like(e.mask_BT)
         interests = []
         for field, attention in zip(of_fields(self.schema, self.fields), self.attentions, strict=True):
-            of_field = field.of_batch(e)
-            weight_BKT = attention(of_field.candidate_BKE, of_field.history_BTE, e.mask_BK, mask_BT, train)
-            interests.append(jnp.einsum("bkt,bte->bke", weight_BKT, of_field.history_BTE))
+            key_BTE = field.of(state_BTE)
+            weight_BKT = attention(field.of(e.candidate_BKE), key_BTE, e.mask_BK, mask_BT, train)
+            interests.append(jnp.einsum("bkt,bte->bke", weight_BKT, key_BTE))
         logit_BK: jax.Array = self.mlp(tower_input(interests, e), e.mask_BK, train)
-        return Output(logit_BK)
+        return logit_BK

@@ -1,11 +1,10 @@
 """Which behaviour fields an attention or a recurrence sees: all side by side, or each its own."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import jax
 
-from dienjax.layers import Embedded
 from dienjax.schema import Schema
 
 Fields = Literal["joined", "separate"]
@@ -23,15 +22,6 @@ class Field:
     def of(self, x: jax.Array) -> jax.Array:
         """The field's columns [..., width] of joined vectors."""
         return x if self.width == x.shape[-1] else x[..., self.start : self.start + self.width]
-
-    def of_batch(self, e: Embedded) -> Embedded:
-        """The embedded batch with this field's behaviours alone."""
-        return replace(
-            e,
-            history_BTE=self.of(e.history_BTE),
-            candidate_BKE=self.of(e.candidate_BKE),
-            negative_BTE=None if e.negative_BTE is None else self.of(e.negative_BTE),
-        )
 
 
 def of_fields(schema: Schema, fields: Fields) -> list[Field]:

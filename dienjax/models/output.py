@@ -3,7 +3,7 @@
 import jax
 from flax import struct
 
-from dienjax.layers import Embedded
+from dienjax.embedding import Embedded
 
 
 @struct.dataclass

@@ -12,8 +12,8 @@ from flax import linen as nn
 
 from dienjax import Batch, Behaviour, Config, DataConfig, FitConfig, LossConfig, ModelConfig, Schema, Store, Table
 from dienjax.data.loader import Dataset
+from dienjax.embedding import Embedded, FeatureEmbedder
 from dienjax.evaluation import store_split
-from dienjax.layers import Embedded, FeatureEmbedder
 from dienjax.models.output import Output
 from dienjax.optimizers import make_optimizer
 from dienjax.train import TrainState, init_state, make_eval_step, make_train_step

@@ -1,0 +1,103 @@
+"""Embedding: the tables, the look-up of a batch's ids in them, and rows that take less memory than float32."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+from dienjax.batch import Array, Batch
+from dienjax.schema import UNKNOWN, Schema, Side
+
+
+@struct.dataclass
+class ScaledRows:
+    """A table of whole numbers, int8 [V, D], with one scale for each row, float32 [V]."""
+
+    value_VD: jax.Array
+    scale_V: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value_VD.shape
+
+
+Tables = Mapping[str, jax.Array | ScaledRows]
+"""[V, D] by table name."""
+
+
+@struct.dataclass
+class Embedded:
+    """A batch after the tables: all that a net sees. E is the width of all behaviours side by side."""
+
+    history_BTE: jax.Array
+    candidate_BKE: jax.Array
+    user_BU: jax.Array
+    context_BKC: jax.Array
+    mask_BT: jax.Array
+    mask_BK: jax.Array
+    negative_BTE: jax.Array | None = None
+
+
+def embed(schema: Schema, tables: Tables, batch: Batch) -> Embedded:
+    """Looks up every field of a batch in its table; fields of one table share its rows."""
+    return Embedded(
+        history_BTE=behaviours(schema, tables, batch.history),
+        candidate_BKE=behaviours(schema, tables, batch.candidate),
+        user_BU=features(schema, tables, "user", batch.user, batch.mask_BK.shape[:1]),
+        context_BKC=features(schema, tables, "candidate", batch.candidate, batch.mask_BK.shape),
+        mask_BT=batch.mask_BT,
+        mask_BK=batch.mask_BK,
+        negative_BTE=None if batch.negative is None else behaviours(schema, tables, batch.negative),
+    )
+
+
+def behaviours(schema: Schema, tables: Tables, arrays: Mapping[str, Array]) -> jax.Array:
+    """The behaviours' vectors side by side, [..., E], of the ids [...] of each behaviour."""
+    return jnp.concatenate([look_up(tables[f.table], arrays[f.name]) for f in schema.behaviours], axis=-1)
+
+
+def features(
+    schema: Schema, tables: Tables, of: Side, arrays: Mapping[str, Array], shape: tuple[Any, ...]
+) -> jax.Array:
+    """The sparse and dense features of one side, side by side, [*shape, F]; F = 0 where there are none."""
+    parts = [look_up(tables[f.table], arrays[f.name]) for f in schema.sparse if f.of == of]
+    parts += [arrays[f.name][..., None] for f in schema.dense if f.of == of]
+    return jnp.concatenate(parts, axis=-1) if parts else jnp.zeros((*shape, 0))
+
+
+def look_up(table: jax.Array | ScaledRows, ids: Array) -> jax.Array:
+    """The rows [..., D] of ids [...], in float32 at least.
+
+    An id outside the table counts as unknown (id 1), under jit as in an exported graph.
+    """
+    in_range = (ids >= 0) & (ids < table.shape[0])
+    known = jnp.where(in_range, ids, UNKNOWN)
+    if isinstance(table, ScaledRows):
+        return _rows(table.value_VD, known) * _rows(table.scale_V, known)[..., None]
+    return _rows(table, known)
+
+
+def _rows(table: jax.Array, ids: jax.Array) -> jax.Array:
+    return jnp.take(table, ids, axis=0, mode="clip").astype(jnp.promote_types(table.dtype, jnp.float32))
+
+
+class FeatureEmbedder(nn.Module):
+    """The tables of a schema, and the look-up of a batch in them."""
+
+    schema: Schema
+
+    @nn.compact
+    def __call__(self, batch: Batch) -> Embedded:
+        tables = {t.name: self.param(t.name, _normal_rows, (t.size, t.dim)) for t in self.schema.tables}
+        return embed(self.schema, tables, batch)
+
+
+def _normal_rows(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Rows [V, D] of N(0, 1/√D), in blocks: a large table drawn at once takes four times its memory meanwhile."""
+    V, D = shape
+    rows = min(V, 2**16)
+    keys_N = jax.random.split(key, -(-V // rows)) if rows < V else key[None]
+    return jax.lax.map(lambda key: jax.random.normal(key, (rows, D)) * D**-0.5, keys_N).reshape(-1, D)[:V]
