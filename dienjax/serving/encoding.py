@@ -1,0 +1,125 @@
+"""Raw values of a request to the arrays of the graphs; a wrong value is named with its field and position."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import NoneType
+from typing import Any
+
+import numpy as np
+
+from dienjax.errors import nearest
+from dienjax.schema import FIRST_ID, PADDING, UNKNOWN
+
+Where = Callable[[int], str]
+"""What to call the value at a position in an error, such as "candidates['item'][3]"."""
+
+Encode = Callable[[Where, list], np.ndarray]
+"""The N values of a field to an array [N]."""
+
+KINDS = (("text", {str}), ("true or false", {bool}), ("numbers", {int, float}))
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def known_values(vocabulary: list, dtype: np.dtype) -> Encode:
+    """Encodes values as their place in the vocabulary, from id 2 on; None and what it lacks are unknown."""
+    id_of = dict(zip(vocabulary, range(FIRST_ID, FIRST_ID + len(vocabulary)), strict=True))
+    if not vocabulary:  # then no type is wrong
+        return lambda where, value_N: np.full(len(value_N), UNKNOWN, dtype)
+    kind, types = next((kind, types) for kind, types in KINDS if type(vocabulary[0]) in types)
+    expected = f"the log held {kind} such as {vocabulary[0]!r}: convert it, or give None where it is unknown"
+
+    def encode(where: Where, value_N: list) -> np.ndarray:
+        value_N = _of_types(where, value_N, types | {NoneType}, expected)
+        return np.array([id_of.get(value, UNKNOWN) for value in value_N], dtype)
+
+    return encode
+
+
+def ready_ids(size: int, dtype: np.dtype, padding: bool) -> Encode:
+    """Passes ids on; None and what is outside the table of `size` rows are unknown. `padding`: whether id 0 may be."""
+    expected = "the model was trained on ready-made ids: give a whole number, or None where it is unknown"
+
+    def encode(where: Where, value_N: list) -> np.ndarray:
+        value_N = _of_types(where, value_N, {int, NoneType}, expected)
+        if not padding and PADDING in value_N:
+            raise ValueError(
+                f"{where(value_N.index(PADDING))} is {PADDING}, the id of padding; expected real ones only: "
+                f"leave padding out, and give None or {UNKNOWN} for what is unknown"
+            )
+        # Decided here, not in the graph: a number beyond its dtype could wrap around to another id.
+        return np.array([i if i is not None and 0 <= i < size else UNKNOWN for i in value_N], dtype)
+
+    return encode
+
+
+def numbers(where: Where, value_N: list) -> np.ndarray:
+    """Encodes finite numbers as float32."""
+    value_N = _of_types(where, value_N, {int, float, bool}, "expected a number: convert it")
+    for position, value in enumerate(value_N):
+        if not -LARGEST <= value <= LARGEST:
+            raise ValueError(f"{where(position)} is {value!r}; expected a finite number that float32 can hold")
+    return np.array(value_N, np.float32)
+
+
+def encode_lists(group: str, given: Mapping[str, Any], fields: Mapping[str, Encode]) -> dict[str, np.ndarray]:
+    """An array [N] for each field of `given`, in the order of `fields`.
+
+    Raises:
+      ValueError: a field too few or too many, lists of different lengths, or a number that is none.
+      TypeError: `given` is no dict, a field no list, or a value of another type than the log's.
+    """
+    _check_names(group, given, fields)
+    lists = {name: _listed(f"{group}[{name!r}]", given[name]) for name in fields}
+    first = next(iter(fields))
+    for name, value_N in lists.items():
+        if len(value_N) != len(lists[first]):
+            raise ValueError(
+                f"{group}[{first!r}] has length {len(lists[first])}, but {group}[{name!r}] {len(value_N)}; "
+                "expected one value of each at every position"
+            )
+    return {name: fields[name](partial("{}[{!r}][{}]".format, group, name), lists[name]) for name in fields}
+
+
+def encode_values(group: str, given: Mapping[str, Any], fields: Mapping[str, Encode]) -> dict[str, np.ndarray]:
+    """An array [1] for the one value of each field; raises as `encode_lists`."""
+    _check_names(group, given, fields)
+    # `format` leaves out the position that `Where` is given.
+    return {name: fields[name](partial("{}[{!r}]".format, group, name), [given[name]]) for name in fields}
+
+
+def _check_names(group: str, given: Mapping[str, Any], fields: Mapping[str, Encode]) -> None:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{group} is of type {type(given).__name__}; expected a dict with the fields {list(fields)}")
+    for name in fields:
+        if name not in given:
+            raise ValueError(f"{group}[{name!r}] is missing; {nearest(name, map(str, given))}")
+    for name in given:
+        if name not in fields:
+            raise ValueError(f"{group}[{name!r}] is no field of the model; {nearest(str(name), fields)}")
+
+
+def _listed(where: str, given: Any) -> list:
+    if isinstance(given, list | tuple):
+        return list(given)
+    if isinstance(given, np.ndarray) and given.ndim == 1:
+        # Dates stay as they are and are refused: their `tolist` may give integers.
+        return list(given) if given.dtype.kind in "mM" else given.tolist()
+    shape = f" and shape {given.shape}" if isinstance(given, np.ndarray) else ""
+    raise TypeError(
+        f"{where} is of type {type(given).__name__}{shape}; expected a list, a tuple or a 1-d array of values"
+    )
+
+
+def _of_types(where: Where, value_N: list, types: set[type], expected: str) -> list:
+    """The values, those of NumPy as Python's own."""
+    if set(map(type, value_N)) <= types:
+        return value_N
+    plain_N = [_plain(value) for value in value_N]
+    for position, value in enumerate(plain_N):
+        if type(value) not in types:
+            raise TypeError(f"{where(position)} is {value!r} of type {type(value).__name__}; {expected}")
+    return plain_N
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) and value.dtype.kind in "biufU" else value

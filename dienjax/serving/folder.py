@@ -1,0 +1,85 @@
+"""The folder that an export writes, read only if every file in use is as it was written."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dienjax.schema import Schema
+
+FORMAT = 1
+GRAPHS = ("user_encoder.onnx", "candidate_scorer.onnx")
+AGAIN = "copy the export's folder again, or export again"
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export that was found whole.
+
+    Attributes:
+      max_len: the most events of a history that the model reads.
+      ids: the dtype of the graphs' ids.
+      files: SHA-256 of the graphs, their weights and the vocabularies, by path in the folder.
+    """
+
+    folder: Path
+    schema: Schema
+    task: str
+    max_len: int
+    ids: np.dtype
+    files: dict[str, str]
+
+    def vocabulary(self, table: str) -> list | None:
+        """The values of a table in the order of their ids, from id 2 on; None where values are ids already."""
+        name = f"vocab/{table}.json"
+        return json.loads((self.folder / name).read_bytes()) if name in self.files else None
+
+
+def read_export(folder: str | Path) -> Export:
+    """The export in `folder`, its files compared with their SHA-256.
+
+    Raises:
+      FileNotFoundError: `folder` is no export, or lacks a file.
+      ValueError: a file is damaged, or of a format that this version does not read.
+    """
+    folder = Path(folder)
+    file = folder / "export.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing; expected the folder of an export, as `dienjax export` writes it")
+    try:
+        facts = json.loads(file.read_bytes())
+        export = _export(folder, facts) if facts["format"] == FORMAT else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error!r}); {AGAIN}") from error
+    if export is None:
+        raise ValueError(
+            f"{file} has format {facts['format']!r}; expected {FORMAT}: export again with this version of dienjax, or "
+            "serve with the version that wrote it"
+        )
+    for name, digest in export.files.items():
+        _verify(folder / name, digest)
+    return export
+
+
+def _export(folder: Path, facts: dict) -> Export:
+    files = facts["files"]
+    used = [*GRAPHS, *(name for name in files if name == "tables.data" or name.startswith("vocab/"))]
+    return Export(
+        folder,
+        Schema.from_json(facts["schema"]),
+        facts["task"],
+        int(facts["max_len"]),
+        np.dtype(facts["ids"]),
+        {name: files[name] for name in used},
+    )
+
+
+def _verify(file: Path, digest: str) -> None:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing, though export.json lists it; {AGAIN}")
+    with open(file, "rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if found != digest:
+        raise ValueError(f"{file} is damaged: its SHA-256 is {found}, export.json expects {digest}; {AGAIN}")

@@ -1,0 +1,160 @@
+"""Scores candidates for a user with an exported model: raw values in, probabilities out."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dienjax.schema import Schema
+from dienjax.serving.encoding import Encode, encode_lists, encode_values, known_values, numbers, ready_ids
+from dienjax.serving.folder import GRAPHS, Export, read_export
+
+Group = Mapping[str, Any]
+"""Values by field name."""
+
+
+class Ranker:
+    """An exported model that scores candidates; threads may share one.
+
+    `history` and `candidates` hold a list of values for each behaviour, the history's oldest first. Features of the
+    candidates stand beside them, a list each; `user` holds one value for each feature of the user. Values are those of
+    the log that the model was trained on; None, and a value it never saw, count as unknown. A model trained on
+    ready-made ids takes ids.
+
+    The history is encoded once and remembered, so that the same user's next candidates cost less.
+
+    Args:
+      folder: what `dienjax export` wrote.
+      threads: how many one call may use.
+      cached_users: how many users to remember, those used last; 0 for none.
+
+    Raises:
+      FileNotFoundError: `folder` is no export, or lacks a file.
+      ValueError: a file is damaged, or an argument is out of range.
+      ModuleNotFoundError: onnxruntime is not installed.
+    """
+
+    def __init__(self, folder: str | Path, threads: int = 1, cached_users: int = 1000) -> None:
+        for name, value, least in (("threads", threads, 1), ("cached_users", cached_users, 0)):
+            if value < least:
+                raise ValueError(f"Ranker: {name} is {value}; expected at least {least}")
+        self._export = read_export(folder)
+        encoder, self._scorer = (_session(self._export.folder / name, threads) for name in GRAPHS)
+        self._history, self._candidates, self._user = _fields(self._export)
+        inputs = {f"hist_{name}": (self._export.ids, (1, -1)) for name in self._history} | {
+            name: (np.dtype(np.float32) if encode is numbers else self._export.ids, (1,))
+            for name, encode in self._user.items()
+        }
+        self._encode = lru_cache(cached_users)(_encoder(encoder, inputs))
+
+    @property
+    def schema(self) -> Schema:
+        """The fields that a request has, and their tables."""
+        return self._export.schema
+
+    @property
+    def task(self) -> str:
+        """What a score is: a probability for "binary", a prediction of the label for "regression"."""
+        return self._export.task
+
+    @property
+    def max_len(self) -> int:
+        """How many events of a history the model reads, the most recent."""
+        return self._export.max_len
+
+    def __repr__(self) -> str:
+        history, candidates, user = map(list, (self._history, self._candidates, self._user))
+        name = f"{str(self._export.folder)!r}, {self.task}"
+        return f"Ranker({name}: {history=} of up to {self.max_len}, {candidates=}, {user=})"
+
+    def score(self, history: Group, candidates: Group, user: Group | None = None) -> np.ndarray:
+        """The probability (regression: the prediction) of each candidate, float32 [K].
+
+        Raises:
+          ValueError: a field is missing, unknown or of another length than its neighbours, there is no candidate, or a
+            number is not finite.
+          TypeError: a value is of another type than the log's, or one value stands where a list belongs.
+        """
+        return self._score(history, candidates, user)
+
+    def top(self, n: int, history: Group, candidates: Group, user: Group | None = None) -> list[tuple[int, float]]:
+        """The best n candidates as (position among the candidates, score), best first; equal scores by position.
+
+        Fewer candidates than n give all. Raises as `score`, and ValueError for n below 1.
+        """
+        if n < 1:
+            raise ValueError(f"Ranker.top: n is {n}; expected at least 1")
+        score_K = self._score(history, candidates, user)
+        return [(int(k), float(score_K[k])) for k in np.argsort(-score_K, kind="stable")[:n]]
+
+    def _score(self, history: Group, candidates: Group, user: Group | None) -> np.ndarray:
+        """`score`, as deep below the caller from there as from `top`: the warning names the caller's line."""
+        hist_T = encode_lists("history", history, self._history)
+        candidate_K = encode_lists("candidates", candidates, self._candidates)
+        user_1 = encode_values("user", {} if user is None else user, self._user)
+        if not len(candidate_K[self.schema.item]):
+            raise ValueError("candidates: every list is empty; expected at least one candidate")
+        if len(hist_T[self.schema.item]) > self.max_len:
+            warnings.warn(  # always in the same words, or Python would show it for every length anew
+                f"a history is longer than the {self.max_len} events that the model reads; the most recent are used: "
+                "pass only those, oldest first",
+                stacklevel=3,
+            )
+        recent_T = (ids_T[-self.max_len :] for ids_T in hist_T.values())
+        states = self._encode(*(array.tobytes() for array in (*recent_T, *user_1.values())))
+        score_1K = self._scorer.run(None, states | {name: array_K[None] for name, array_K in candidate_K.items()})[0]
+        return score_1K[0]
+
+
+def _fields(export: Export) -> tuple[dict[str, Encode], dict[str, Encode], dict[str, Encode]]:
+    """How the fields of the history, of the candidates and of the user are encoded, by name."""
+    schema = export.schema
+    values = {table.name: export.vocabulary(table.name) for table in schema.tables}
+    known = {table: known_values(value, export.ids) for table, value in values.items() if value is not None}
+    ids = {
+        field.name: known.get(field.table)
+        or ready_ids(schema.table(field.table).size, export.ids, padding=field.name != schema.item)
+        for field in schema.id_fields
+    }
+    history = {b.name: ids[b.name] for b in schema.behaviours}
+    candidates, user = (
+        {f.name: ids[f.name] for f in schema.sparse if f.of == of}
+        | {f.name: numbers for f in schema.dense if f.of == of}
+        for of in ("candidate", "user")
+    )
+    return history, history | candidates, user
+
+
+def _encoder(session: Any, inputs: Mapping[str, tuple[np.dtype, tuple]]) -> Callable[..., dict[str, np.ndarray]]:
+    """The user encoder as a function of its inputs' bytes: two users are the same where all of these are.
+
+    Args:
+      inputs: dtype and shape by name.
+    """
+    outputs = [output.name for output in session.get_outputs()]
+
+    def encode(*data: bytes) -> dict[str, np.ndarray]:
+        feed = {
+            name: np.frombuffer(array, dtype).reshape(shape)
+            for array, (name, (dtype, shape)) in zip(data, inputs.items(), strict=True)
+        }
+        return dict(zip(outputs, session.run(None, feed), strict=True))
+
+    return encode
+
+
+def _session(file: Path, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Ranker needs onnxruntime, which is not installed: pip install 'dienjax[serving]'"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores alone
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

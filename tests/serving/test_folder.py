@@ -1,0 +1,97 @@
+"""An export is read whole, or the file that is not as it was written is named."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from dienjax.serving.folder import read_export
+
+VOCABULARY = "vocab/city.json"
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    return tiny.write(tmp_path / "exported", external=True, ids="int64")
+
+
+def change(folder, **entries):
+    file = folder / "export.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | entries))
+
+
+def test_reads_what_was_written(folder, tiny):
+    export = read_export(str(folder))
+    assert (export.schema, export.task, export.max_len, export.ids) == (tiny.schema, "binary", 4, np.int64)
+    assert all(export.vocabulary(name) == values for name, values in tiny.vocabulary.items())
+    assert export.files.keys() == {
+        "user_encoder.onnx", "candidate_scorer.onnx", "tables.data", *(f"vocab/{n}.json" for n in tiny.vocabulary),
+    }  # fmt: skip
+
+
+def test_no_vocabulary(tiny, tmp_path):
+    assert read_export(tiny.write(tmp_path / "ids", vocabulary=None)).vocabulary("item") is None
+
+
+@pytest.mark.parametrize("name", ["user_encoder.onnx", "candidate_scorer.onnx", "tables.data", VOCABULARY])
+def test_damaged_files(folder, name):
+    file = folder / name
+    whole = file.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for damaged in (whole[:-1], flipped, b""):
+        file.write_bytes(damaged)
+        with pytest.raises(
+            ValueError, match=f"{name} is damaged: its SHA-256 is .*; copy the export's folder again, or"
+        ):
+            read_export(folder)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name} is missing, though export.json lists it; copy"):
+        read_export(folder)
+    file.write_bytes(whole)
+    read_export(folder)
+
+
+def test_files_that_serving_does_not_read_may_change(folder):
+    (folder / "ranker.onnx").write_text("not one")
+    (folder / "parity.txt").write_text("read by people")
+    read_export(folder)
+
+
+def test_no_export(tmp_path):
+    for path in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(FileNotFoundError, match=r"export.json is missing; expected the folder of an export"):
+            read_export(path)
+
+
+@pytest.mark.parametrize("text", ["", '{"format": 1', "[]", "{}", "null", '{"format": 1}', b"\xff\xfe\xfa"])
+def test_damaged_json(folder, text):
+    (folder / "export.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"export.json is damaged \(.*\); copy the export's folder again"):
+        read_export(folder)
+
+
+@pytest.mark.parametrize(
+    "entry", [{"schema": []}, {"ids": "int33"}, {"max_len": "many"}, {"files": 3}, {"files": {}}, {"files": None}]
+)
+def test_wrong_entries(folder, entry):
+    change(folder, **entry)
+    with pytest.raises(ValueError, match=r"export.json is damaged"):
+        read_export(folder)
+
+
+def test_another_format(folder):
+    change(folder, format=2, schema="of another kind")
+    with pytest.raises(ValueError, match="has format 2; expected 1: export again with this version"):
+        read_export(folder)
+
+
+def test_a_digest_that_is_none(folder):
+    change(folder, files={**json.loads((folder / "export.json").read_text())["files"], VOCABULARY: None})
+    with pytest.raises(ValueError, match=f"{VOCABULARY} is damaged"):
+        read_export(folder)
+
+
+def test_the_digest_is_sha256(folder):
+    assert read_export(folder).files[VOCABULARY] == hashlib.sha256((folder / VOCABULARY).read_bytes()).hexdigest()
