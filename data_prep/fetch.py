@@ -1,8 +1,9 @@
 """Official archives, fetched once and checked by a checksum."""
 
-import hashlib
 import sys
 from pathlib import Path
+
+from dienjax.files import sha256
 
 RECORDED = ".sha256"
 """What the file that records a checksum adds to the name; `sha256sum --check` reads it."""
@@ -71,12 +72,6 @@ def check(file: Path, checksum: str | None = None) -> None:
             f"{file} has SHA-256 {got}; expected {expected}, as {source}: fetch it again, "
             "or correct the checksum if the file is the right one"
         )
-
-
-def sha256(file: Path) -> str:
-    """The SHA-256 of a file in hexadecimal digits."""
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _recorded(file: Path) -> str | None:

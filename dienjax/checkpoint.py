@@ -7,7 +7,6 @@ is written under a temporary name and renamed when it is complete. Orbax's own C
 manifest inside that rename, and skips a step below the newest one, which a run that fell back must save.
 """
 
-import hashlib
 import json
 import logging
 import shutil
@@ -21,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dienjax.files import new_folder, write_json
+from dienjax.files import new_folder, sha256, write_json
 
 Kind = Literal["last", "best"]
 
@@ -58,7 +57,7 @@ def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> P
         write_json(temporary / "leaves.json", {name: _describe(leaf) for name, leaf in leaves.items()})
         write_json(temporary / "position.json", position)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
-        write_json(temporary / "manifest.json", {f.relative_to(temporary).as_posix(): _sha256(f) for f in files})
+        write_json(temporary / "manifest.json", {f.relative_to(temporary).as_posix(): sha256(f) for f in files})
     _prune(folder, step, KEEP[kind])
     return folder / str(step)
 
@@ -141,7 +140,7 @@ def _damage(path: Path) -> str:
     for name, digest in manifest.items():
         if not (path / name).is_file():
             return f"{name} is missing"
-        if _sha256(path / name) != digest:
+        if sha256(path / name) != digest:
             return f"{name} is not what was written"
     return ""
 
@@ -175,11 +174,6 @@ def _describe(leaf: Any) -> str:
 
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

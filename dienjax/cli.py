@@ -221,18 +221,36 @@ def inspect(store: Positional[Path], json: bool = False, picture: Path | None = 
         sys.exit(1)
 
 
-def export(run: Positional[Path], output: Path, force: bool = False) -> None:
-    """Export a run's best checkpoint to ONNX, checked against JAX before anything is written.
+def export(
+    run: Positional[Path],
+    output: Path,
+    form: Literal["onnx", "stablehlo"] = "onnx",
+    tables: Literal["float32", "float16", "int8"] = "float32",
+    ids: Literal["int64", "int32"] = "int64",
+    split: str = "",
+    store: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Export a run's best checkpoint for serving, checked against JAX before anything is there.
+
+    The folder has the ranker (histories and candidates to probabilities), the same in two parts for many requests of
+    one user (encoder of the history, scorer of candidates), and the vocabularies. `dienjax.serving.Ranker` reads it.
 
     Args:
       run: run folder.
-      output: folder for ranker.onnx.
+      output: folder to write.
+      form: onnx, for onnxruntime (install dienjax[onnx]), or stablehlo, for XLA.
+      tables: how the numbers of the embedding tables are kept: float16 takes half the memory, int8 a quarter.
+      ids: type of the ids that the ONNX graphs take; StableHLO programs take either.
+      split: one of the store's splits, such as test: all its samples are compared too, and the AUC. Only with onnx.
+      store: event store of that split; the one the run was trained on if left out.
       force: replace the folder if it exists.
     """
-    from dienjax.export import export_onnx
-    from dienjax.run import Run
+    from dienjax.export import export_run
 
-    print(f"{export_onnx(Run.open(run), output, force=force)}\n{(output / 'parity.txt').read_text()}")
+    folder = export_run(run, output, form=form, tables=tables, ids=ids, split=split, store=store, force=force)
+    parity = folder / "parity.txt"
+    print(f"{folder}: exported" + (f"\n{parity.read_text(encoding='utf-8')}" if parity.exists() else ""))
 
 
 def import_weights(

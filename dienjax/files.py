@@ -1,5 +1,6 @@
-"""Files and folders that appear under their name only when they are whole."""
+"""Files and folders that appear under their name only when they are whole, and the fingerprint that tells so later."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -76,6 +77,12 @@ def new_folder(path: str | Path, force: bool = False) -> Iterator[Path]:
     finally:
         _remove(temporary)
     _remove(old)
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _refuse_existing(path: Path, force: bool) -> None:

@@ -224,13 +224,35 @@ class TargetAttention(nn.Module):
         glorot = nn.initializers.glorot_uniform()
         kernel = self.param("kernel", glorot, (4 * width, self.hidden[0]))
         bias_A = self.param("bias", nn.initializers.zeros, self.hidden[:1])
-        # [q, k, q−k, q⊙k]·W without the concatenation: q once per candidate, k once per behaviour.
-        q, k, difference, product = jnp.split(kernel, 4)
-        x_BKTA = (
-            by_row(query_BKH, q + difference)[:, :, None]
-            + by_row(key_BTH, k - difference)[:, None]
-            + by_row(query_BKH[:, :, None] * key_BTH[:, None], product)
-        )
-        x_BKTA += per_unit(bias_A, x_BKTA)
+        # K is symbolic in an export alone.
+        project = _project_pairs if isinstance(query_BKH.shape[1], int) else _project_many_pairs
+        x_BKTA = project(query_BKH, key_BTH, kernel, bias_A)
         mlp = MLP(self.hidden, self.activation, self.batch_norm, projected=True, name="mlp")
         return mlp(x_BKTA, mask_BKT, train)
+
+
+def _project_pairs(query_BKH: jax.Array, key_BTH: jax.Array, kernel: jax.Array, bias_A: jax.Array) -> jax.Array:
+    """[q, k, q−k, q⊙k]·W + b without the concatenation: q once per candidate, k once per behaviour."""
+    q, k, difference, product = jnp.split(kernel, 4)
+    x_BKTA = (
+        by_row(query_BKH, q + difference)[:, :, None]
+        + by_row(key_BTH, k - difference)[:, None]
+        + by_row(query_BKH[:, :, None] * key_BTH[:, None], product)
+    )
+    return x_BKTA + per_unit(bias_A, x_BKTA)
+
+
+def _project_many_pairs(query_BKH: jax.Array, key_BTH: jax.Array, kernel: jax.Array, bias_A: jax.Array) -> jax.Array:
+    """The same as one product of [q, 1] with a matrix for each behaviour: [Wq + Wd + k⊙Wp; (Wk − Wd)·k + b].
+
+    For onnxruntime, which adds arrays [B, K, T, A] one after the other: with 200 candidates a scorer takes a tenth less
+    time. XLA fuses the sums above, and is faster with them.
+    """
+    q, k, difference, product = (w[None, :, None] for w in jnp.split(kernel, 4))
+    key_BHT1 = key_BTH.transpose(0, 2, 1)[..., None]
+    constant_BTA = by_row(key_BTH, (k - difference)[0, :, 0])
+    constant_BTA += per_unit(bias_A, constant_BTA)
+    matrix_BHTA = jnp.concatenate([q + difference + key_BHT1 * product, constant_BTA[:, None]], axis=1)
+    query_BKH = jnp.concatenate([query_BKH, jnp.ones_like(query_BKH[..., :1])], axis=-1)
+    (B, K, _), (T, A) = query_BKH.shape, matrix_BHTA.shape[2:]
+    return (query_BKH @ matrix_BHTA.reshape(B, -1, T * A)).reshape(B, K, T, A)

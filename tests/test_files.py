@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dienjax.files import new_file, new_folder, write_json, write_text
+from dienjax.files import new_file, new_folder, sha256, write_json, write_text
 
 
 def names(folder):
@@ -24,6 +24,11 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
         temporary.write_text("half" * 10_000 + "\ud800", encoding="utf-8")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256(str(tmp_path / "a")) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_write_json_round_trip(tmp_path):

@@ -10,10 +10,11 @@ import pytest
 import dienjax
 
 PACKAGE = Path(dienjax.__file__).parent
-OPTIONAL = {"torch", "onnx", "onnxruntime", "jax2onnx", "matplotlib", "tensorboardX", "sklearn"}
+OPTIONAL = {"torch", "onnx", "onnx_ir", "onnxruntime", "jax2onnx", "matplotlib", "tensorboardX", "sklearn"}
 MODELLING = ("embedding", "layers", "models", "losses", "train", "config", "fitting")
 BELOW = {  # room: what it must not know
     "errors": {"dienjax"},
+    "files": {"dienjax"},
     "schema": {
         "dienjax.batch",
         "dienjax.embedding",
@@ -53,6 +54,19 @@ def test_rooms_know_only_what_stands_below_them(room):
             assert not any(name == f or name.startswith(f + ".") for f in BELOW[room]), (file.name, name)
 
 
+def test_serving_knows_next_to_nothing():
+    known = ("dienjax.errors", "dienjax.files", "dienjax.schema", "dienjax.serving")
+    for file in files("serving"):
+        for name in imports(file):
+            assert not name.startswith("dienjax") or name.startswith(known), (file.name, name)
+
+
+def test_nothing_knows_export():
+    for file in PACKAGE.rglob("*.py"):
+        if file.parent.name != "export":
+            assert not any(name.startswith("dienjax.export") for name in imports(file)), file
+
+
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: str(f.relative_to(PACKAGE)))
 def test_every_file_says_its_job_and_stays_small(file):
     text = file.read_text()
@@ -61,8 +75,9 @@ def test_every_file_says_its_job_and_stays_small(file):
     assert "dienjax.cli" not in imports(file)
 
 
-def test_import_loads_nothing_optional():
-    code = f"import sys, dienjax; print(sorted({OPTIONAL!r} & sys.modules.keys()))"
+@pytest.mark.parametrize("module", ["dienjax", "dienjax.export"])
+def test_import_loads_nothing_optional(module):
+    code = f"import sys, {module}; print(sorted({OPTIONAL!r} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 import builders
-from dienjax.layers import MLP, Activate, Dice, MaskedBatchNorm, TargetAttention
+from dienjax.layers import (
+    MLP,
+    Activate,
+    Dice,
+    MaskedBatchNorm,
+    TargetAttention,
+    _project_many_pairs,
+    _project_pairs,
+)
 from reference import layers as oracle
 
 SHAPES = {"2-D": (7, 3), "3-D": (4, 5, 3), "4-D": (3, 4, 2, 3)}
@@ -244,3 +252,11 @@ def test_attention_of_empty_histories_has_finite_gradients(attention):
     value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(variables["params"], key_BTH)
     assert value == 0
     assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(grads))
+
+
+def test_many_candidates_are_projected_to_the_same_numbers():
+    query_BKH, key_BTH = random(3, 7, 4), random(3, 5, 4, seed=1)
+    kernel, bias_A = random(16, 6, seed=2), random(6, seed=3)
+    pairs, many = (jax.jit(f)(query_BKH, key_BTH, kernel, bias_A) for f in (_project_pairs, _project_many_pairs))
+    assert pairs.shape == many.shape == (3, 7, 5, 6)
+    np.testing.assert_allclose(many, pairs, rtol=1e-5, atol=1e-6)

@@ -1,15 +1,15 @@
 """The folder that an export writes, read only if every file in use is as it was written."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dienjax.files import sha256
 from dienjax.schema import Schema
 
-FORMAT = 1
+FORMAT, FORM = 1, "onnx"
 GRAPHS = ("user_encoder.onnx", "candidate_scorer.onnx")
 AGAIN = "copy the export's folder again, or export again"
 
@@ -50,13 +50,14 @@ def read_export(folder: str | Path) -> Export:
         raise FileNotFoundError(f"{file} is missing; expected the folder of an export, as `dienjax export` writes it")
     try:
         facts = json.loads(file.read_bytes())
-        export = _export(folder, facts) if facts["format"] == FORMAT else None
+        known = facts["format"] == FORMAT and facts["form"] == FORM
+        export = _export(folder, facts) if known else None
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is damaged ({error!r}); {AGAIN}") from error
     if export is None:
         raise ValueError(
-            f"{file} has format {facts['format']!r}; expected {FORMAT}: export again with this version of dienjax, or "
-            "serve with the version that wrote it"
+            f"{file} has format {facts['format']!r} and form {facts['form']!r}; expected {FORMAT} and {FORM!r}: export "
+            f"again with this version of dienjax and --form {FORM}"
         )
     for name, digest in export.files.items():
         _verify(folder / name, digest)
@@ -79,7 +80,6 @@ def _export(folder: Path, facts: dict) -> Export:
 def _verify(file: Path, digest: str) -> None:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing, though export.json lists it; {AGAIN}")
-    with open(file, "rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    found = sha256(file)
     if found != digest:
         raise ValueError(f"{file} is damaged: its SHA-256 is {found}, export.json expects {digest}; {AGAIN}")

@@ -151,7 +151,7 @@ def _session(file: Path, threads: int) -> Any:
         import onnxruntime
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Ranker needs onnxruntime, which is not installed: pip install 'dienjax[serving]'"
+            "Ranker needs onnxruntime, which is not installed: pip install onnxruntime"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

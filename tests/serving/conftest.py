@@ -51,8 +51,8 @@ class Tiny:
         for table in schema.tables if vocabulary else ():
             (folder / "vocab" / f"{table.name}.json").write_text(json.dumps(vocabulary[table.name]), encoding="utf-8")
         facts = {
-            "format": 1, "schema": schema.to_json(), "task": task, "max_len": max_len, "ids": ids, "tables": "float32",
-            "checkpoint": {"kind": "best", "step": 1}, "versions": {}, "validation": None,
+            "format": 1, "form": "onnx", "schema": schema.to_json(), "task": task, "max_len": max_len, "ids": ids,
+            "tables": "float32", "checkpoint": {"kind": "best", "step": 1}, "versions": {}, "validation": None,
             "files": {
                 file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
                 for file in folder.rglob("*") if file.is_file()

@@ -83,7 +83,7 @@ def test_wrong_entries(folder, entry):
 
 def test_another_format(folder):
     change(folder, format=2, schema="of another kind")
-    with pytest.raises(ValueError, match="has format 2; expected 1: export again with this version"):
+    with pytest.raises(ValueError, match="has format 2 and form 'onnx'; expected 1 and 'onnx': export again with this"):
         read_export(folder)
 
 
@@ -95,3 +95,9 @@ def test_a_digest_that_is_none(folder):
 
 def test_the_digest_is_sha256(folder):
     assert read_export(folder).files[VOCABULARY] == hashlib.sha256((folder / VOCABULARY).read_bytes()).hexdigest()
+
+
+def test_programs_are_not_for_onnxruntime(folder):
+    change(folder, form="stablehlo")
+    with pytest.raises(ValueError, match=r"form 'stablehlo'; expected 1 and 'onnx': .* --form onnx"):
+        read_export(folder)

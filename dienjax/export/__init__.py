@@ -1,0 +1,6 @@
+"""A trained run as a folder to serve from, checked against JAX: ONNX graphs or StableHLO programs, and vocabularies."""
+
+from dienjax.export.apart import export_run
+from dienjax.export.program import load_programs
+
+__all__ = ["export_run", "load_programs"]

@@ -1,0 +1,103 @@
+"""The export of a run, made in a process of its own and there under its name only if it is whole and right.
+
+jax2onnx leaves jitted functions that it traced of no use. The process runs on the CPU: an accelerator may be in use,
+and rounds float32 products where onnxruntime does not.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections import deque
+from dataclasses import asdict
+from pathlib import Path
+
+from dienjax.data.store import Store
+from dienjax.export.folder import SAYS, Form, Options, write_folder
+from dienjax.export.graphs import Ids
+from dienjax.export.reduced import Precision
+from dienjax.files import new_folder, write_text
+from dienjax.run import Run
+
+
+def export_run(
+    run: Run | str | Path,
+    output: str | Path,
+    *,
+    form: Form = "onnx",
+    tables: Precision = "float32",
+    ids: Ids = "int64",
+    split: str = "",
+    store: Store | str | Path | None = None,
+    force: bool = False,
+) -> Path:
+    """The folder `output` with the run's chosen checkpoint, as `dienjax.serving.Ranker` reads it.
+
+    Args:
+      run: run folder.
+      output: folder to write.
+      form: "onnx" for onnxruntime, or "stablehlo" for XLA.
+      tables: how the numbers of the embedding tables are kept.
+      ids: dtype of the ONNX graphs' ids; those of StableHLO programs are int32.
+      split: a split of the store whose samples the ONNX graph is also compared on.
+      store: where that split is; the store that the run was trained on if left out.
+      force: replace the folder if it exists.
+
+    Raises:
+      ModuleNotFoundError: the extra "onnx" is not installed.
+      FileExistsError: `output` exists, and `force` is False.
+      ValueError: an argument that is none of the known ones.
+      RuntimeError: the export failed, or does not compute what JAX does; nothing is written.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    path = store.path if isinstance(store, Store) else store
+    options = Options(form, tables, ids, split, str(Path(path).absolute()) if path else "")
+    for name in ("jax2onnx", "onnx", "onnxruntime") if form == "onnx" else ():
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"export_run needs {name}, which is not installed: pip install 'dienjax[onnx]'")
+    with new_folder(output, force) as folder:
+        _write_apart(run.path, folder, options)
+    return Path(output)
+
+
+def _write_apart(run: Path, folder: Path, options: Options) -> None:
+    """Calls `write_folder` in a process of its own; shows what it says."""
+    call = json.dumps({"run": str(run.absolute()), "folder": str(folder), "options": asdict(options)})
+    command = [sys.executable, "-c", "from dienjax.export.apart import _main; _main()", call]
+    last: deque[str] = deque(maxlen=60)
+    with subprocess.Popen(
+        command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace",
+    ) as process:  # fmt: skip
+        try:
+            for line in process.stdout or ():
+                last.append(line)
+                if line.startswith(SAYS):
+                    print(line, end="", file=sys.stderr, flush=True)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode == 0:
+        return
+    failure = folder / "error.txt"
+    if failure.exists():
+        why = failure.read_text(encoding="utf-8")
+    else:
+        tail = "".join([*last][-8:])
+        why = f"its process ended with code {process.returncode} (-9: out of memory?):\n{tail}"
+    error = RuntimeError(f"exporting {run} failed: {why}")
+    error.add_note("".join(last)[-4000:])
+    raise error
+
+
+def _main() -> None:
+    call = json.loads(sys.argv[1])
+    folder = Path(call["folder"])
+    try:
+        write_folder(Run.open(call["run"]), folder, Options(**call["options"]))
+    except Exception as error:
+        traceback.print_exc()
+        write_text(folder / "error.txt", f"{type(error).__name__}: {error}")
+        sys.exit(1)

@@ -1,0 +1,110 @@
+"""What is exported: the pure serving functions of a model, with their inputs and outputs by name.
+
+ranker            history and candidates → probability
+user_encoder      history → interest states
+candidate_scorer  interest states and candidates → probability
+
+A service that scores often for one user encodes the history once. `hist_<behaviour>` [B, T] are the past behaviours,
+`<behaviour>` [B, K] the candidates; sparse and dense features go by their own names, [B] or [B, K]. A history slot is
+real where the first behaviour's id is not 0; an id outside its table counts as unknown.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dienjax.batch import Array, Batch
+from dienjax.embedding import Embedded, behaviours, features
+from dienjax.metrics import Task
+from dienjax.schema import PADDING, Schema
+
+Ids = Literal["int64", "int32"]
+"""The dtype of the ids that ONNX graphs take."""
+
+OUTPUT: dict[Task, str] = {"binary": "probability", "regression": "prediction"}
+"""What the scores are called, by task."""
+
+STATES, MASK, USER = "interest_states", "history_mask", "user_vector"
+"""What the user encoder gives to the candidate scorer: [B, T, H], bool [B, T], [B, U] (only if users have features)."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A pure function `call(variables, arrays by name) -> arrays by name`, and the shape and dtype of its inputs."""
+
+    name: str
+    inputs: dict[str, jax.ShapeDtypeStruct]
+    outputs: tuple[str, ...]
+    call: Callable[[Any, Mapping[str, Array]], dict[str, jax.Array]]
+
+
+def graphs(model: nn.Module, variables: Any, task: Task, B: Any, T: Any, K: Any) -> tuple[Graph, Graph, Graph]:
+    """The ranker, the user encoder and the candidate scorer of a model; B, T and K may be symbolic dimensions.
+
+    Args:
+      model: DIN or DIEN.
+      variables: what `model.apply` takes; only their shapes count here.
+      task: "binary" or "regression".
+
+    Raises:
+      ValueError: two inputs or outputs would have one name.
+    """
+    schema: Schema = model.schema
+    batch = Batch.abstract(schema, B, T, K)
+    histories = {b.name: f"hist_{b.name}" for b in schema.behaviours}
+    history = {histories[name]: spec for name, spec in batch.history.items()}
+    output = OUTPUT[task]
+    _check_names([*history, *batch.user, *batch.candidate, STATES, MASK, USER, *OUTPUT.values()])
+
+    def encode(variables: Any, arrays: Mapping[str, Array]) -> dict[str, jax.Array]:
+        tables = variables["params"]["embedder"]
+        history = {name: _at_least_one_slot(arrays[there]) for name, there in histories.items()}
+        mask_BT = history[schema.item] != PADDING
+        user_BU = features(schema, tables, "user", arrays, mask_BT.shape[:1])
+        no_BKE = jnp.zeros((mask_BT.shape[0], 0, 0))
+        no_BK = jnp.zeros(no_BKE.shape[:2], bool)
+        e = Embedded(behaviours(schema, tables, history), no_BKE, user_BU, no_BKE, mask_BT, no_BK)
+        state_BTH: Any = model.apply(variables, e, method="encode")
+        return {STATES: state_BTH, MASK: mask_BT} | ({USER: user_BU} if user_BU.shape[1] else {})
+
+    def score(variables: Any, arrays: Mapping[str, Array]) -> dict[str, jax.Array]:
+        tables = variables["params"]["embedder"]
+        state_BTH, mask_BT = _at_least_one_slot(arrays[STATES]), _at_least_one_slot(arrays[MASK])
+        B, K = arrays[schema.item].shape
+        user_BU = arrays.get(USER, jnp.zeros((B, 0)))
+        context_BKC = features(schema, tables, "candidate", arrays, (B, K))
+        candidate_BKE = behaviours(schema, tables, arrays)
+        e = Embedded(state_BTH, candidate_BKE, user_BU, context_BKC, mask_BT, jnp.ones((B, K), bool))
+        logit_BK: Any = model.apply(variables, state_BTH, e, method="score")
+        return {output: logit_BK if task == "regression" else nn.sigmoid(logit_BK)}
+
+    def rank(variables: Any, arrays: Mapping[str, Array]) -> dict[str, jax.Array]:
+        return score(variables, encode(variables, arrays) | {name: arrays[name] for name in batch.candidate})
+
+    of_user = history | batch.user
+    shapes = jax.eval_shape(encode, variables, of_user)
+    encoded = {name: shapes[name] for name in (STATES, MASK, USER) if name in shapes}
+    return (
+        Graph("ranker", of_user | batch.candidate, (output,), rank),
+        Graph("user_encoder", of_user, tuple(encoded), encode),
+        Graph("candidate_scorer", encoded | batch.candidate, (output,), score),
+    )
+
+
+def _at_least_one_slot(x: Array) -> Array:
+    """[B, T, ...] with an empty slot where T is 0, which softmax and scan do not take."""
+    return x if x.shape[1] else jnp.zeros((x.shape[0], 1, *x.shape[2:]), x.dtype)
+
+
+def _check_names(names: list[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(
+                f"export: the name {name!r} would stand for {count} inputs or outputs; expected one of each: rename "
+                f"the field (hist_<behaviour>, {', '.join((STATES, MASK, USER, *OUTPUT.values()))} are taken)"
+            )

@@ -1,0 +1,161 @@
+"""What onnxruntime computes is compared with JAX on histories, candidates and ids of many kinds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dienjax.export.graphs import Graph
+from dienjax.schema import Schema
+
+TOLERANCE = 1e-5
+"""The largest difference between onnxruntime and JAX; for predictions above 1, relative to the largest."""
+
+WHAT_TO_DO = (
+    "Check the variables for NaN or very large numbers; if they are sound, please report it with the versions of "
+    "jax2onnx and onnxruntime"
+)
+FAR_IDS = (2**32 + 2, 2**40)
+"""Ids that would be a known one, or padding, if only their last 32 bits were read."""
+
+Specs = Mapping[str, jax.ShapeDtypeStruct]
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs to compare, by name, with B histories of T slots and K candidates each."""
+
+    title: str
+    B: int
+    T: int
+    K: int
+    arrays: dict[str, np.ndarray]
+
+
+def cases(schema: Schema, inputs: Specs, max_len: int, ids: str) -> Iterator[Case]:
+    """Shapes from the smallest to one real request, histories that are empty, and what users get wrong.
+
+    Args:
+      inputs: those of the ranker, of symbolic B, T and K.
+      ids: their dtype.
+    """
+    random, limit = np.random.default_rng(0), np.iinfo(ids)
+    histories = {f"hist_{b.name}": b.name for b in schema.behaviours}
+    sizes = {name: schema.sizes().get(histories.get(name, name), 0) for name in inputs}
+    for title, (B, T, K), lengths in (
+        ("smallest", (1, 1, 1), [1]),
+        ("mixed lengths", (3, 7, 2), [7, 3, 0]),
+        ("one event", (3, 7, 2), [1, 1, 1]),
+        ("all empty", (3, 7, 2), [0, 0, 0]),
+        ("T = 0", (3, 0, 2), [0, 0, 0]),
+        ("B = 0", (0, 7, 2), []),
+        ("ids out of range", (3, 7, 2), [7, 4, 1]),
+        ("one request", (1, max_len, 200), [max_len]),
+    ):
+        dims, arrays = {"B": B, "T": T, "K": K}, {}
+        for name, spec in inputs.items():
+            shape = tuple(dims[str(dim)] for dim in spec.shape)
+            if spec.dtype == np.float32:
+                arrays[name] = random.normal(size=shape).astype(np.float32)
+            elif title == "ids out of range":
+                wrong = [limit.min, -1, sizes[name] - 1, sizes[name], *FAR_IDS, limit.max]
+                arrays[name] = random.choice(np.array([i for i in wrong if i <= limit.max], ids), shape)
+            else:
+                arrays[name] = random.integers(1, sizes[name], shape, dtype=ids)
+        mask_BT = np.arange(T) < np.array(lengths)[:, None]
+        yield Case(title, B, T, K, arrays | {name: arrays[name] * mask_BT for name in histories})
+
+
+def jax_scores(ranker: Graph, variables: Any, cases: Sequence[Case]) -> list[np.ndarray]:
+    """The scores [B, K] of each case; JAX gets ids beyond int32 as others outside their table."""
+    step, limit = jax.jit(ranker.call), np.iinfo(np.int32).max
+
+    def narrow(array: np.ndarray) -> np.ndarray:
+        return np.clip(array, -1, limit).astype(np.int32) if array.dtype.kind == "i" else array
+
+    scored = (step(variables, {name: narrow(array) for name, array in case.arrays.items()}) for case in cases)
+    return [np.asarray(scores[ranker.outputs[0]]) for scores in scored]
+
+
+def onnx_scores(folder: Path, cases: Sequence[Case]) -> dict[str, list[np.ndarray]]:
+    """The same by what computes them: the ranker, or the user encoder and then the candidate scorer."""
+    arrays = [case.arrays for case in cases]
+    encoded = _run_graph(folder / "user_encoder.onnx", arrays)
+    together = [a | e for a, e in zip(arrays, encoded, strict=True)]
+    results = {
+        "ranker": _run_graph(folder / "ranker.onnx", arrays),
+        "encoder + scorer": _run_graph(folder / "candidate_scorer.onnx", together),
+    }
+    return {name: [next(iter(scores.values())) for scores in result] for name, result in results.items()}
+
+
+def open_session(file: Path) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+
+
+def _run_graph(file: Path, feeds: Sequence[Arrays]) -> list[dict[str, np.ndarray]]:
+    """The outputs by name for each feed, which may hold more than the inputs."""
+    session = open_session(file)
+    inputs, outputs = ([value.name for value in values] for values in (session.get_inputs(), session.get_outputs()))
+    return [dict(zip(outputs, session.run(None, {name: feed[name] for name in inputs}), strict=True)) for feed in feeds]
+
+
+def parity_table(
+    cases: Sequence[Case], inputs: Specs, got: Mapping[str, Sequence[np.ndarray]], want: Sequence[np.ndarray]
+) -> str:
+    """The largest difference of each case, a column for each name of `got`.
+
+    Raises:
+      ValueError: one is above TOLERANCE, or not a number; the message says where, and with which inputs.
+    """
+    lines = [f"{'case':18}{'B':>5}{'T':>5}{'K':>5}" + "".join(f"{name:>18}" for name in got)]
+    for case, *got_BK, want_BK in zip(cases, *got.values(), want, strict=True):
+        differences = [_checked(name, case, inputs, one, want_BK) for name, one in zip(got, got_BK, strict=True)]
+        lines.append(f"{case.title:18}{case.B:5}{case.T:5}{case.K:5}" + "".join(f"{d:18.1e}" for d in differences))
+    return "\n".join(lines) + "\n"
+
+
+def largest_difference(got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> float:
+    """Over all cases."""
+    return max(float(difference(*pair).max(initial=0)) for pair in zip(got, want, strict=True))
+
+
+def difference(got: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """Of each score, relative to the largest where that is above 1."""
+    return np.abs(got - want) / max(1.0, float(np.abs(want).max(initial=0)))
+
+
+def _checked(name: str, case: Case, inputs: Specs, got_BK: np.ndarray, want_BK: np.ndarray) -> float:
+    where = f"the case {case.title!r} of (B, T, K) = ({case.B}, {case.T}, {case.K})"
+    if got_BK.shape != want_BK.shape:
+        raise ValueError(f"{name} gives shape {got_BK.shape} in {where}, but JAX {want_BK.shape}. {WHAT_TO_DO}")
+    difference_BK = difference(got_BK, want_BK)
+    largest = float(difference_BK.max(initial=0))
+    if not largest <= TOLERANCE:
+        b, k = worst(difference_BK)
+        raise ValueError(
+            f"{name} (onnxruntime) and JAX differ by {largest:.3g} in {where}; expected at most {TOLERANCE:g}. "
+            f"At [{b}, {k}] they give {got_BK[b, k]:.7g} and {want_BK[b, k]:.7g} for\n"
+            f"{_inputs_at(inputs, case.arrays, b, k)}\n{WHAT_TO_DO}"
+        )
+    return largest
+
+
+def worst(difference: np.ndarray) -> tuple[int, ...]:
+    """The index of the largest; NaN is larger than any number."""
+    at = np.where(np.isnan(difference), np.inf, difference).argmax()
+    return tuple(int(i) for i in np.unravel_index(at, difference.shape))
+
+
+def _inputs_at(inputs: Specs, arrays: Arrays, b: int, k: int) -> str:
+    """The inputs of one candidate, a line each; of a long history both ends."""
+    at: dict[str, Any] = {"B": b, "T": slice(None), "K": k}
+    values = {name: arrays[name][tuple(at[str(dim)] for dim in spec.shape)] for name, spec in inputs.items()}
+    with np.printoptions(threshold=12, linewidth=200):
+        return "\n".join(f"  {name} = {value}" for name, value in values.items())
