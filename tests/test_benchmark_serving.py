@@ -114,7 +114,7 @@ def test_the_tables_of_a_random_model(tmp_path):
     assert len(scoring) >= 2 * 7 and all(row["ms"] > 0 for row in scoring)
     assert len(load) == 2 * 2 + 3 + 2 and all(0 < row["p50"] <= row["p99"] and row["per_s"] > 0 for row in load)
     assert [row["V"] for row in export] == [1000] and export[0]["first_s"] < export[0]["export_s"]
-    assert len(list(tmp_path.glob("serving_*.png"))) == 3
+    assert len(list(tmp_path.glob("serving_*.png"))) == 2
 
 
 @pytest.mark.slow

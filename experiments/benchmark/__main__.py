@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tyro
 
-from experiments.benchmark import arithmetic, candidates, length, loader, measure, prepare, train, vocabulary
+from experiments.benchmark import arithmetic, candidates, length, loader, measure, prepare, serving, train, vocabulary
 
 
 def everything(
@@ -19,7 +19,7 @@ def everything(
     """Run all benchmarks in turn, with their defaults.
 
     Args:
-      store: prepared store for training and candidates; a generated log if not given.
+      store: prepared store for training, candidates and serving; a generated log if not given.
       quick: small sizes and one round, to see that everything runs.
       results: folder for JSON and pictures.
     """
@@ -29,12 +29,14 @@ def everything(
     arithmetic.main(**to, **({"histories": 16, "product": 512, "seconds": 0.1} if quick else {}))
     length.main(**to, **({"lengths": (8, 16), "histories": 8} | small if quick else {}))
     candidates.main(store, **to, **({"K": (1, 10), "users": 5, "events": 10_000} | small if quick else {}))
+    few = {"K": (1, 10), "users": 5, "events": 10_000, "clients": (1, 2), "requests": 200, "rows": (10**4,)}
+    serving.main(store, **to, **(few | small if quick else {}))
     vocabulary.main(**to, **({"rows": (10**4, 10**5), "histories": 16} | small if quick else {}))
     train.main(store, **to, **({"events": 10_000, "samples": 256, "epochs": 1} if quick else {}))
     prepare.main(**to, first_batch=True, **({"events": (10_000,), "repeats": 1} if quick else {}))
 
 
 if __name__ == "__main__":
-    benchmarks = (prepare, train, vocabulary, length, candidates, arithmetic, loader)
+    benchmarks = (prepare, train, vocabulary, length, candidates, serving, arithmetic, loader)
     commands = {module.__name__.rpartition(".")[2]: module.main for module in benchmarks} | {"all": everything}
     tyro.extras.subcommand_cli_from_dict(commands, prog="python -m experiments.benchmark")

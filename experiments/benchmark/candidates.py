@@ -106,7 +106,7 @@ def ours(histories: list[tuple[int, int]], K: list[int], seconds: float, seed: i
     model = config().model.build(schema(SIZES))
 
     def call(of: list[tuple[int, int]], candidates: int) -> Any:
-        return scoring(model, [batch(one, negatives=False) for one in _requests(of, candidates, seed)])
+        return scoring(model, [batch(one, negatives=False) for one in requests(of, candidates, seed)])
 
     return [measure.median_ms(call(of, k), seconds, 3) / len(of) for of in ([(T, T)], histories) for k in K]
 
@@ -119,12 +119,13 @@ def theirs(histories: list[tuple[int, int]], K: list[int], seconds: float, seed:
     model, padded = build(library, SIZES, T), [(length, T) for length, _ in histories]
 
     def call(of: list[tuple[int, int]], candidates: int) -> Any:
-        return scoring(model, _requests(of, candidates, seed))
+        return scoring(model, requests(of, candidates, seed))
 
     return [measure.median_ms(call(of, k), seconds, 3) / len(of) for of in ([(T, T)], padded) for k in K]
 
 
-def _requests(histories: list[tuple[int, int]], K: int, seed: int) -> list[dict[str, Any]]:
+def requests(histories: list[tuple[int, int]], K: int, seed: int) -> list[dict[str, Any]]:
+    """Random columns of one user each, with histories of these (length, slots)."""
     import numpy as np
 
     from experiments.benchmark.setting import SIZES, drawn

@@ -32,13 +32,14 @@ def publish(
     columns: dict[str, str],
     goals: list[str],
     notes: Iterable[str],
-    figure: Figure,
+    figure: Figure | None = None,
 ) -> None:
-    """Nothing; prints the columns that hold something, the goals and the notes, and writes `path`.json and .png."""
+    """Nothing; prints the columns that hold something, the goals and the notes, and writes `path`.json and a .png."""
     shown = {name: title for name, title in columns.items() if any(row.get(name) is not None for row in rows)}
     print("\n" + "\n".join([table(rows, shown), "", *goals, *notes]), flush=True)
     save(path.with_suffix(".json"), facts | {"rows": rows, "goals": goals})
-    picture(path.with_suffix(".png"), figure)
+    if figure:
+        picture(path.with_suffix(".png"), figure)
 
 
 def lines(rows: Iterable[dict[str, Any]], x: str, y: str) -> dict[str, list[tuple[float, float]]]:
@@ -100,5 +101,5 @@ def picture(path: Path, of: Figure) -> None:
 
 def _text(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:,.2f}" if value < 10 else f"{value:,.1f}"
+        return f"{value:.1e}" if 0 < abs(value) < 0.005 else f"{value:,.2f}" if value < 10 else f"{value:,.1f}"
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

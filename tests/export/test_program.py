@@ -15,6 +15,9 @@ from dienjax.export.program import PARAMETERS, PROGRAMS, load_programs, save_pro
 from dienjax.export.reduced import reduced_tables
 from dienjax.models import DIEN, DIN
 
+pytestmark = pytest.mark.slow
+"""By default the export of a run, which compares its programs with the model, is enough."""
+
 SIZES = {"attention_hidden": (4,), "tower": (5,)}
 MODELS = {
     "DIN": (DIN(SCHEMA, batch_norm=True, **SIZES), "regression", "float32"),
