@@ -62,8 +62,11 @@ class Cell(nn.Module):
     biases: Biases = "linen"
 
     @nn.compact
-    def __call__(self, state_HKB: jax.Array, inputs: tuple[jax.Array, Any, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        """(state, (input [E, 1, B], score [1, K, B] or None, mask [1, 1, B])) -> the new state, as carry and output."""
+    def __call__(self, state_HKB: jax.Array, inputs: tuple[jax.Array, Any, Any]) -> tuple[jax.Array, jax.Array]:
+        """(state, (input [E, 1, B], score [1, K, B], mask [1, 1, B])) -> the new state, as carry and output.
+
+        Score and mask may be None: a GRU has no score, and what a score of 0 keeps needs no mask.
+        """
         input_E1B, score, mask = inputs
         H, gates = self.features, gate_count(self.step, self.biases)
         glorot = nn.initializers.glorot_uniform()
@@ -85,7 +88,8 @@ class Cell(nn.Module):
             new = (augru_step if self.gate == "paper" else augru_step_author)(state_HKB, update[0], candidate, score)
         else:
             new = gru_step(state_HKB, update[0], candidate)
-        new = jnp.where(mask, new, state_HKB)
+        if mask is not None:
+            new = jnp.where(mask, new, state_HKB)
         return new, new
 
     def _recurrent_side(self, state_HKB: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[list[jax.Array], Any]:
@@ -139,8 +143,11 @@ class Recurrence(nn.Module):
             check_constancy_invariants=self.is_initializing(),  # else jax2onnx cannot trace the scan
         )
         cell = scan(self.features, self.step, self.gate, self.biases, name="cell")
+        mask_T11B: Any = mask_BT.T[:, None, None]
+        gate_is_score = self.step == "AGRU" or (self.step == "AUGRU" and self.gate == "paper")
+        if gate_is_score and score_BKT is not None:  # a score of 0 keeps the state
+            score_BKT, mask_T11B = jnp.where(mask_BT[:, None], score_BKT, 0), None
         input_TI1B = input_BTI.transpose(1, 2, 0)[:, :, None]
-        mask_T11B = mask_BT.T[:, None, None]
         score_T1KB = None if score_BKT is None else score_BKT.transpose(2, 1, 0)[:, None]
         K = 1 if score_BKT is None else score_BKT.shape[1]
         initial_HKB = jnp.zeros((self.features, K, input_BTI.shape[0]))

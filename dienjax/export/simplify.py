@@ -39,6 +39,11 @@ def simplify(model: ir.Model) -> None:
             _replace(node, ir.node("MatMul", node.inputs))
         elif node.op_type == "Cast":
             _drop_cast(node)
+        elif node.op_type == "Max":
+            _make_relu(node)
+    for node in list(model.graph):
+        if node.op_type == "Scan":
+            _multiply_flat(node)
     common.IdentityEliminationPass()(model)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
@@ -147,9 +152,7 @@ def _of_all_steps(loop: Node, node: Node, whole: dict[Value, Value]) -> Sequence
 
 
 def _can_be_of_all_steps(node: Node) -> bool:
-    if node.op_type == "Einsum":
-        return node.attributes["equation"].as_string() == "ab,bcd->acd"
-    return node.op_type in ("Add", "Split")
+    return node.op_type in ("Add", "Split") or _is_projection(node)
 
 
 Dims = tuple[int | str | None, ...]
@@ -233,6 +236,36 @@ def _drop_cast(node: Node) -> None:
     x, y = node.inputs[0], node.outputs[0]
     if x.dtype == y.dtype and not (x.is_graph_output() and y.is_graph_output()):
         ir.convenience.replace_all_uses_with(y, x, replace_graph_outputs=True)
+
+
+def _make_relu(node: Node) -> None:
+    """Puts Relu in the place of max(x, 0)."""
+    x, *others = node.inputs
+    numbers = [value.const_value for value in others]
+    if x.dtype == ir.DataType.FLOAT and all(n is not None and n.size == 1 and n.numpy() == 0 for n in numbers):
+        _replace(node, ir.node("Relu", [x]))
+
+
+def _multiply_flat(scan: Node) -> None:
+    """Puts MatMul in the place of a body's Einsum of a kernel [A, B] and the state [B, C, D]."""
+    body = scan.attributes["body"].as_graph()
+    initial = dict(zip(body.inputs, scan.inputs, strict=True))
+    for node in list(body):
+        if not _is_projection(node) or node.inputs[1] not in initial:
+            continue
+        kernel, state = node.inputs
+        A, B = _dims(kernel) or ()
+        rest = ir.node("Shape", [initial[state]], {"start": 1})
+        target = ir.node("Concat", [constant(scan.graph, f"rows_{A}", np.array([A])), *rest.outputs], {"axis": 0})
+        scan.graph.insert_before(scan, [rest, target])
+        flat = ir.node("Reshape", [state, constant(scan.graph, f"flat_{B}", np.array([B, -1]))])
+        product = ir.node("MatMul", [kernel, *flat.outputs])
+        body.insert_before(node, [flat, product])
+        _replace(node, ir.node("Reshape", [*product.outputs, *target.outputs], {"allowzero": 1}))
+
+
+def _is_projection(node: Node) -> bool:
+    return node.op_type == "Einsum" and node.attributes["equation"].as_string() == "ab,bcd->acd"
 
 
 def _replace(old: Node, new: Node) -> None:
