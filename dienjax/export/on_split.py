@@ -10,9 +10,10 @@ import numpy as np
 from dienjax.batch import Batch
 from dienjax.data.store import Store
 from dienjax.evaluation import EvalStep, Scores, eval_loader, score, store_split
-from dienjax.export.parity import TOLERANCE, WHAT_TO_DO, difference, open_session, worst
+from dienjax.export.parity import TOLERANCE, WHAT_TO_DO, difference, worst
 from dienjax.metrics import Task, auc, rmse, to_json
 from dienjax.run import Run
+from dienjax.serving.session import open_session
 from dienjax.train import make_eval_step
 
 

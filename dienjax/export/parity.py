@@ -10,6 +10,7 @@ import numpy as np
 
 from dienjax.export.graphs import Graph
 from dienjax.schema import Schema
+from dienjax.serving.session import open_session
 
 TOLERANCE = 1e-5
 """The largest difference between onnxruntime and JAX; for predictions above 1, relative to the largest."""
@@ -91,12 +92,6 @@ def onnx_scores(folder: Path, cases: Sequence[Case]) -> dict[str, list[np.ndarra
         "encoder + scorer": _run_graph(folder / "candidate_scorer.onnx", together),
     }
     return {name: [next(iter(scores.values())) for scores in result] for name, result in results.items()}
-
-
-def open_session(file: Path) -> Any:
-    import onnxruntime
-
-    return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
 
 
 def _run_graph(file: Path, feeds: Sequence[Arrays]) -> list[dict[str, np.ndarray]]:

@@ -11,6 +11,7 @@ import numpy as np
 from dienjax.schema import Schema
 from dienjax.serving.encoding import Encode, encode_lists, encode_values, known_values, numbers, ready_ids
 from dienjax.serving.folder import GRAPHS, Export, read_export
+from dienjax.serving.session import open_session
 
 Group = Mapping[str, Any]
 """Values by field name."""
@@ -42,7 +43,7 @@ class Ranker:
             if value < least:
                 raise ValueError(f"Ranker: {name} is {value}; expected at least {least}")
         self._export = read_export(folder)
-        encoder, self._scorer = (_session(self._export.folder / name, threads) for name in GRAPHS)
+        encoder, self._scorer = (open_session(self._export.folder / name, threads) for name in GRAPHS)
         self._history, self._candidates, self._user = _fields(self._export)
         inputs = {f"hist_{name}": (self._export.ids, (1, -1)) for name in self._history} | {
             name: (np.dtype(np.float32) if encode is numbers else self._export.ids, (1,))
@@ -144,17 +145,3 @@ def _encoder(session: Any, inputs: Mapping[str, tuple[np.dtype, tuple]]) -> Call
         return dict(zip(outputs, session.run(None, feed), strict=True))
 
     return encode
-
-
-def _session(file: Path, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Ranker needs onnxruntime, which is not installed: pip install onnxruntime"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores alone
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -79,9 +79,9 @@ def through(folder: str, graphs: Sequence[str], threads: int) -> Callable[[Mappi
     Args:
       threads: of one call, in sessions as `Ranker` opens them.
     """
-    from dienjax.serving.ranker import _session
+    from dienjax.serving.session import open_session
 
-    sessions = [_session(Path(folder) / graph, threads) for graph in graphs]
+    sessions = [open_session(Path(folder) / graph, threads) for graph in graphs]
     names = [[[value.name for value in values] for values in (s.get_inputs(), s.get_outputs())] for s in sessions]
 
     def call(arrays: Mapping[str, Any]) -> dict[str, Any]:
