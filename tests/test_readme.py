@@ -22,7 +22,9 @@ def run(code, folder):
 
 
 # The third serves an export: tests/export/test_export_folder.py has one.
-@pytest.mark.parametrize("code", BLOCKS[:2], ids=["log", "arrays"])
+@pytest.mark.parametrize(
+    "code", [pytest.param(BLOCKS[0], id="log"), pytest.param(BLOCKS[1], id="arrays", marks=pytest.mark.slow)]
+)
 def test_python_examples(code, tmp_path):
     auc = re.search(r"(?:'auc': )?(\d\.\d+)", run(code, tmp_path))
     assert float(auc[1]) > 0.75
