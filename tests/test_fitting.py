@@ -79,7 +79,7 @@ def test_resume_refuses_another_config(run, config, drift_store):
         fit_store(changed, drift_store, run.path, resume=True, progress=False)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_resumed_run_ends_the_same(run, config, drift_store, tmp_path, number):
     train, valid = splits(config, drift_store)
     stopping = StopAfter(train, STEPS + 3, lambda: signal.raise_signal(number))

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 BEAUTY = ROOT.parent / "shared" / "data" / "amazon_beauty" / "interactions.tsv.gz"
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(not BEAUTY.exists(), reason=f"real data absent: {BEAUTY}")
 def test_amazon_beauty_trains_with_its_config(tmp_path):

@@ -9,7 +9,7 @@ from dienjax.files import new_folder
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory, worker_id):
+def exported(request, tmp_path_factory, worker_id):
     """A folder with the run and the export of each model. Not to be changed."""
     pytest.importorskip("jax2onnx")
     pytest.importorskip("onnxruntime")
@@ -19,5 +19,5 @@ def exported(tmp_path_factory, worker_id):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             with new_folder(folder) as temporary:
-                exporting.make_all(temporary)
+                exporting.make_all(temporary, slow=any(i.get_closest_marker("slow") for i in request.session.items))
     return folder

@@ -8,6 +8,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from builders import SCHEMA, randomised
 from dienjax import checkpoint
@@ -30,6 +31,9 @@ PLAIN = Schema(SCHEMA.tables[:1], SCHEMA.behaviours[:1])
 LARGE = Schema((Table("item", 60_000, 20), Table("category", 9, 3)), (Behaviour("item"), Behaviour("category")))
 """A table of 1.2 MB in int8."""
 SCHEMAS = {"din_softmax": PLAIN, "aigru": PLAIN, "large": LARGE}
+SLOW = ("augru_author", "aigru", "gru")
+"""Exported for slow tests alone."""
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODELS]
 INT32 = ("din_softmax", "agru")
 """Exported with ids of this type."""
 
@@ -80,15 +84,16 @@ def make_run(path, model, schema=SCHEMA, task="binary"):
     return run
 
 
-def make_all(folder):
+def make_all(folder, slow):
     """Runs and their exports in `folder`, made by one process that is not this one: jax2onnx leaves traces."""
-    for name, model in (MODELS | {"large": MODELS["din"]}).items():
+    models = {name: model for name, model in MODELS.items() if slow or name not in SLOW}
+    for name, model in (models | {"large": MODELS["din"]}).items():
         make_run(folder / f"run_{name}", model, SCHEMAS.get(name, SCHEMA), "regression" if name == "agru" else "binary")
     # augru's checkpoint is then one that four devices wrote.
     four = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     (folder / "shards.txt").write_text(in_a_process(SHARD, folder / "run_augru", **four))
     exports = [("programs", "din", {"form": "stablehlo"})]  # first: jax2onnx leaves traces
-    exports += [(name, name, {"ids": "int32" if name in INT32 else "int64"}) for name in MODELS]
+    exports += [(name, name, {"ids": "int32" if name in INT32 else "int64"}) for name in models]
     exports += [("large", "large", {"tables": "int8"})]  # last: with another limit for the size of a file
     in_a_process(CONVERT, folder, json.dumps(exports))
 

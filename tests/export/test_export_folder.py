@@ -22,7 +22,7 @@ from dienjax.files import sha256
 from dienjax.schema import Behaviour, Schema, Table
 from dienjax.serving import Ranker
 from dienjax.serving.folder import read_export
-from exporting import MODELS, random_state
+from exporting import MODELS, NAMES, random_state
 
 GRAPHS = {"ranker.onnx", "user_encoder.onnx", "candidate_scorer.onnx"}
 
@@ -96,7 +96,7 @@ def test_the_command_passes_everything_on(empty_run, tmp_path, monkeypatch, caps
     assert files_in(tmp_path / "out") == set()
 
 
-@pytest.mark.parametrize("name", [*MODELS, "large", "programs"])
+@pytest.mark.parametrize("name", [*NAMES, "large", "programs"])
 def test_export_json_lists_every_file(exported, name):
     facts = facts_of(exported / name)
     listed = files_in(exported / name) - {"export.json", "parity.txt"}

@@ -8,7 +8,7 @@ import pytest
 
 from builders import make_batch
 from dienjax import Config, Run, Schema
-from exporting import INT32, LARGE, MODELS, PLAIN, both_scores, open_session, run_graph, serving_arrays
+from exporting import INT32, LARGE, NAMES, PLAIN, both_scores, open_session, run_graph, serving_arrays
 
 GRAPHS = ("ranker.onnx", "user_encoder.onnx", "candidate_scorer.onnx")
 IDS = ("hist_item", "hist_category", "item", "category", "slot", "city")
@@ -35,7 +35,7 @@ def assert_agrees(folder, run, batch, tolerance=1e-5):
         assert len(want) == 1 or np.ptp(want) > 1e-3
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_onnxruntime_agrees_with_the_model_itself(exported, name):
     run = Run.open(exported / f"run_{name}")
     assert_agrees(exported / name, run, batch_for(run, (0, 1, 6, 3), T=6, K=4))
@@ -100,7 +100,7 @@ def test_an_id_outside_its_table_is_the_unknown_id(exported, name):
         assert np.abs(np.subtract(*known)).max() > 1e-4, f"{field} matters"
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_axes_may_be_empty(exported, name):
     run, folder = Run.open(exported / f"run_{name}"), exported / name
     empty = serving_arrays(batch_for(run, (0, 0, 0), T=3, K=2))
@@ -117,7 +117,7 @@ def test_axes_may_be_empty(exported, name):
     assert [s.shape for s in both_scores(folder, no_candidates)] == [(2, 0)] * 2
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_more_padding_changes_nothing(exported, name):
     run = Run.open(exported / f"run_{name}")
     arrays = serving_arrays(batch_for(run, (0, 1, 3), T=3, K=2))
@@ -141,7 +141,7 @@ def test_a_graph_says_what_it_is(exported, graph):
     assert values["validation"] is None
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_in_a_graph_is_unused(exported, name):
     """onnxruntime warns of every initializer that nothing reads."""
     import onnx
@@ -160,8 +160,8 @@ def test_nothing_in_a_graph_is_unused(exported, name):
 
 
 def test_a_model_without_features_has_no_user_vector(exported):
-    assert Run.open(exported / "run_aigru").schema.field_names == PLAIN.field_names
+    assert Run.open(exported / "run_din_softmax").schema.field_names == PLAIN.field_names
     item = np.ones((1, 2), np.int64)
-    assert run_graph(exported / "aigru" / "user_encoder.onnx", {"hist_item": item}).keys() == {
+    assert run_graph(exported / "din_softmax" / "user_encoder.onnx", {"hist_item": item}).keys() == {
         "interest_states", "history_mask",
     }  # fmt: skip

@@ -21,7 +21,7 @@ from dienjax.export.parity import (
     parity_table,
     worst,
 )
-from exporting import MODELS, make_run
+from exporting import MODELS, NAMES, make_run
 
 TITLES = ["smallest", "mixed lengths", "one event", "all empty", "T = 0", "B = 0", "ids out of range", "one request"]
 
@@ -112,7 +112,7 @@ def test_differences():
     assert largest_difference([empty, np.array([[0.5]])], [empty, np.array([[0.25]])]) == 0.25
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_table_stands_beside_the_graphs(exported, name):
     output = "prediction" if name == "agru" else "probability"
     title, _, *lines = (exported / name / "parity.txt").read_text().splitlines()
