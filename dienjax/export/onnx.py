@@ -21,8 +21,9 @@ from dienjax.export.simplify import Value, constant, simplify
 OPSET = 21
 """The newest operator set that the oldest onnxruntime we allow (1.20) can run."""
 
-LARGEST_FILE = 1_900_000_000
-"""Bytes of weights that go into a graph's file itself: protobuf ends at 2 GiB."""
+LARGEST_FILE = 50_000_000
+"""Bytes of weights that go into a graph's file itself. Protobuf ends at 2 GiB; long before, one file that processes map
+and share is better than three copies."""
 
 TABLES = "tables.data"
 """The file with the large weights of all graphs, each once, where one graph cannot hold its own."""
