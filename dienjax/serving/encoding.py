@@ -92,7 +92,7 @@ def _check_names(group: str, given: Mapping[str, Any], fields: Mapping[str, Enco
         raise TypeError(f"{group} is of type {type(given).__name__}; expected a dict with the fields {list(fields)}")
     for name in fields:
         if name not in given:
-            raise ValueError(f"{group}[{name!r}] is missing; {nearest(name, map(str, given))}")
+            raise ValueError(f"{group}[{name!r}] is missing; got the fields {list(given)}, expected {list(fields)}")
     for name in given:
         if name not in fields:
             raise ValueError(f"{group}[{name!r}] is no field of the model; {nearest(str(name), fields)}")

@@ -130,7 +130,7 @@ def test_wrong_requests(ranker):
         ranker.score(HISTORY, CANDIDATES | {"price": [1]}, USER)
     with pytest.raises(ValueError, match=r"history\['item'\] has length 3, but history\['category'\] 1"):
         ranker.score(HISTORY | {"category": [10]}, CANDIDATES, USER)
-    with pytest.raises(ValueError, match=r"user\['city'\] is missing; known names: none"):
+    with pytest.raises(ValueError, match=r"user\['city'\] is missing; got the fields \[\], expected \['city'"):
         ranker.score(HISTORY, CANDIDATES)
     with pytest.raises(ValueError, match=r"candidates\['slot'\] is missing"):
         ranker.score(HISTORY, HISTORY, USER)
