@@ -249,8 +249,7 @@ def export(
     from dienjax.export import export_run
 
     folder = export_run(run, output, form=form, tables=tables, ids=ids, split=split, store=store, force=force)
-    parity = folder / "parity.txt"
-    print(f"{folder}: exported" + (f"\n{parity.read_text(encoding='utf-8')}" if parity.exists() else ""))
+    print(f"{folder}: exported\n{(folder / 'parity.txt').read_text(encoding='utf-8')}")
 
 
 def import_weights(

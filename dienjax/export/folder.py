@@ -10,7 +10,7 @@ parity.txt     the differences from JAX that were measured
 import json
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +21,16 @@ import jax
 from dienjax.errors import nearest
 from dienjax.export.graphs import OUTPUT, Graph, Ids, graphs
 from dienjax.export.on_split import OnSplit, split_text
-from dienjax.export.parity import cases, jax_scores, largest_difference, onnx_scores, parity_table
-from dienjax.export.program import save_programs
+from dienjax.export.parity import (
+    Served,
+    cases,
+    jax_scores,
+    largest_difference,
+    onnx_functions,
+    parity_table,
+    served_scores,
+)
+from dienjax.export.program import load_programs, save_programs
 from dienjax.export.reduced import Precision, reduced_tables
 from dienjax.files import sha256, write_json, write_text
 from dienjax.report import read_metrics
@@ -65,11 +73,7 @@ def write_folder(run: Run, folder: Path, options: Options) -> None:
     variables, step = _restored(run)
     facts = _facts(run, step, options)
     reduced = _reduced(variables, options.tables)
-    if options.form == "onnx":
-        facts |= _write_onnx(run, variables, reduced, folder, options, facts)
-    else:
-        _say("writing the StableHLO programs, and comparing them with JAX")
-        save_programs(run.model, reduced, run.config.loss.task, folder)
+    facts |= _write_compared(run, variables, reduced, folder, options, facts)
     if run.has_vocabulary:
         _write_vocabularies(run, folder / "vocab")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "parity.txt")
@@ -114,14 +118,15 @@ def _facts(run: Run, step: int, options: Options) -> dict[str, Any]:
     }
 
 
-def _write_onnx(
+def _write_compared(
     run: Run, variables: dict[str, Any], reduced: dict[str, Any], folder: Path, options: Options, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """What export.json also says: how the graphs do on the split, if there is one."""
+    """Writes graphs or programs, and parity.txt; gives what export.json also says: how they do on the split."""
     task, ids, exact = run.config.loss.task, options.ids, options.tables == "float32"
     serving = graphs(run.model, reduced, task, *jax.export.symbolic_shape("B, T, K"))
     ranker = serving[0]
-    compared = list(cases(run.schema, ranker.inputs, run.config.data.max_len, ids))
+    every = cases(run.schema, ranker.inputs, run.config.data.max_len, ids)
+    compared = [case for case in every if case.B or options.form == "onnx"]  # B of a program is at least 1
     _say("computing with JAX what is expected")  # before jax2onnx traces anything
     want = jax_scores(ranker, reduced, compared)
     want_exact = want if exact else jax_scores(ranker, variables, compared)
@@ -130,10 +135,17 @@ def _write_onnx(
         _say(f"scoring the split {options.split!r} with JAX")
         split = OnSplit(run, variables, options.split, options.store)
 
-    _convert(serving, reduced, folder, ids, _metadata(run, facts))
-    _say("comparing onnxruntime with JAX")
-    text = f"largest difference of {OUTPUT[task]} between onnxruntime and JAX, both with {options.tables} tables\n"
-    text += parity_table(compared, ranker.inputs, onnx_scores(folder, compared), want)
+    served: Mapping[str, Served]
+    if options.form == "onnx":
+        _convert(serving, reduced, folder, ids, _metadata(run, facts))
+        served, by = onnx_functions(folder, serving), "onnxruntime"
+    else:
+        _say("writing the StableHLO programs")
+        save_programs(serving, reduced, folder)
+        served, by = load_programs(folder), "StableHLO"
+    _say(f"comparing {by} with JAX")
+    text = f"largest difference of {OUTPUT[task]} between {by} and JAX, both with {options.tables} tables\n"
+    text += parity_table(compared, ranker.inputs, served_scores(serving, served, compared), want)
     if not exact:
         text += f"largest difference of these tables from float32 ones: {largest_difference(want, want_exact):.1e}\n"
     measured = split.compare(folder / "ranker.onnx", ids, exact) if split else None

@@ -1,6 +1,6 @@
-"""What onnxruntime computes is compared with JAX on histories, candidates and ids of many kinds."""
+"""What was exported is compared with JAX on histories, candidates and ids of many kinds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from dienjax.schema import Schema
 from dienjax.serving.session import open_session
 
 TOLERANCE = 1e-5
-"""The largest difference between onnxruntime and JAX; for predictions above 1, relative to the largest."""
+"""The largest difference from JAX; for predictions above 1, relative to the largest."""
 
 WHAT_TO_DO = (
     "Check the variables for NaN or very large numbers; if they are sound, please report it with the versions of "
@@ -21,6 +21,9 @@ WHAT_TO_DO = (
 )
 FAR_IDS = (2**32 + 2, 2**40)
 """Ids that would be a known one, or padding, if only their last 32 bits were read."""
+
+Served = Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
+"""An exported function: arrays by name -> outputs by name."""
 
 Specs = Mapping[str, jax.ShapeDtypeStruct]
 Arrays = Mapping[str, np.ndarray]
@@ -82,23 +85,36 @@ def jax_scores(ranker: Graph, variables: Any, cases: Sequence[Case]) -> list[np.
     return [np.asarray(scores[ranker.outputs[0]]) for scores in scored]
 
 
-def onnx_scores(folder: Path, cases: Sequence[Case]) -> dict[str, list[np.ndarray]]:
-    """The same by what computes them: the ranker, or the user encoder and then the candidate scorer."""
-    arrays = [case.arrays for case in cases]
-    encoded = _run_graph(folder / "user_encoder.onnx", arrays)
-    together = [a | e for a, e in zip(arrays, encoded, strict=True)]
-    results = {
-        "ranker": _run_graph(folder / "ranker.onnx", arrays),
-        "encoder + scorer": _run_graph(folder / "candidate_scorer.onnx", together),
+def served_scores(
+    graphs: Sequence[Graph], served: Mapping[str, Served], cases: Sequence[Case]
+) -> dict[str, list[np.ndarray]]:
+    """The same by what was exported: the ranker, or the user encoder and then the candidate scorer.
+
+    Args:
+      served: the exported functions by the names of the graphs.
+    """
+    ranker, encoder, scorer = graphs
+
+    def ask(graph: Graph, arrays: Arrays) -> Mapping[str, Any]:
+        return served[graph.name]({name: arrays[name] for name in graph.inputs})
+
+    def scores(graph: Graph, arrays: Arrays) -> np.ndarray:
+        return np.asarray(ask(graph, arrays)[graph.outputs[0]])
+
+    return {
+        "ranker": [scores(ranker, case.arrays) for case in cases],
+        "encoder + scorer": [scores(scorer, {**case.arrays, **ask(encoder, case.arrays)}) for case in cases],
     }
-    return {name: [next(iter(scores.values())) for scores in result] for name, result in results.items()}
 
 
-def _run_graph(file: Path, feeds: Sequence[Arrays]) -> list[dict[str, np.ndarray]]:
-    """The outputs by name for each feed, which may hold more than the inputs."""
-    session = open_session(file)
-    inputs, outputs = ([value.name for value in values] for values in (session.get_inputs(), session.get_outputs()))
-    return [dict(zip(outputs, session.run(None, {name: feed[name] for name in inputs}), strict=True)) for feed in feeds]
+def onnx_functions(folder: Path, graphs: Sequence[Graph]) -> dict[str, Served]:
+    """The graphs of an export in onnxruntime, by name."""
+
+    def function(graph: Graph) -> Served:
+        session = open_session(folder / f"{graph.name}.onnx")
+        return lambda arrays: dict(zip(graph.outputs, session.run(list(graph.outputs), arrays), strict=True))
+
+    return {graph.name: function(graph) for graph in graphs}
 
 
 def parity_table(
@@ -135,7 +151,7 @@ def _checked(name: str, case: Case, inputs: Specs, got_BK: np.ndarray, want_BK: 
     if not largest <= TOLERANCE:
         b, k = worst(difference_BK)
         raise ValueError(
-            f"{name} (onnxruntime) and JAX differ by {largest:.3g} in {where}; expected at most {TOLERANCE:g}. "
+            f"{name}, as exported, and JAX differ by {largest:.3g} in {where}; expected at most {TOLERANCE:g}. "
             f"At [{b}, {k}] they give {got_BK[b, k]:.7g} and {want_BK[b, k]:.7g} for\n"
             f"{_inputs_at(inputs, case.arrays, b, k)}\n{WHAT_TO_DO}"
         )

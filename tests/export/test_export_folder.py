@@ -17,12 +17,12 @@ import test_readme
 from builders import SCHEMA
 from dienjax import Config, Run, evaluate, predict
 from dienjax.cli import main
-from dienjax.export import apart, export_run, folder
+from dienjax.export import apart, export_run, folder, program
 from dienjax.files import sha256
 from dienjax.schema import Behaviour, Schema, Table
 from dienjax.serving import Ranker
 from dienjax.serving.folder import read_export
-from exporting import MODELS, NAMES, random_state
+from exporting import MODELS, NAMES, make_run, random_state
 
 GRAPHS = {"ranker.onnx", "user_encoder.onnx", "candidate_scorer.onnx"}
 
@@ -86,14 +86,19 @@ def test_from_a_run_to_scores_of_raw_values(run, drift_store, tmp_path, capfd):
 
 def test_the_command_passes_everything_on(empty_run, tmp_path, monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(apart, "_write_apart", lambda run, folder, options: calls.append((run, options)))
+
+    def write(run, folder, options):
+        calls.append((run, options))
+        (folder / "parity.txt").write_text("a table\n")
+
+    monkeypatch.setattr(apart, "_write_apart", write)
     options = ["--form", "onnx", "--tables", "int8", "--ids", "int32", "--split", "valid", "--store", "s", "--force"]
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").touch()
     main(["export", str(empty_run.path), "--output", str(tmp_path / "out"), *options])
     assert calls == [(empty_run.path, folder.Options("onnx", "int8", "int32", "valid", str(Path("s").absolute())))]
-    assert capsys.readouterr().out == f"{tmp_path / 'out'}: exported\n"
-    assert files_in(tmp_path / "out") == set()
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}: exported\na table\n\n"
+    assert files_in(tmp_path / "out") == {"parity.txt"}
 
 
 @pytest.mark.parametrize("name", [*NAMES, "large", "programs"])
@@ -116,6 +121,23 @@ def test_programs_need_no_onnx(exported):
     names = {"ranker.stablehlo", "user_encoder.stablehlo", "candidate_scorer.stablehlo", "parameters.npz"}
     assert facts_of(exported / "programs")["files"].keys() == names
     assert facts_of(exported / "programs")["versions"].keys() == {"dienjax", "jax", "flax"}
+
+
+def test_programs_are_compared_too(exported):
+    title, _, *lines = (exported / "programs" / "parity.txt").read_text().splitlines()
+    assert title == "largest difference of probability between StableHLO and JAX, both with float32 tables"
+    assert len(lines) == 7 and all(float(d) <= 1e-5 for line in lines for d in line.split()[-2:])
+
+
+@pytest.mark.slow
+def test_programs_that_differ_are_refused(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", MODELS["din"])
+    read = program._read_parameters
+    changed = {"params/tower/out/bias": np.array([2.0], np.float32)}
+    monkeypatch.setattr(program, "_read_parameters", lambda file: read(file) | changed)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ValueError, match=r"ranker, as exported, and JAX differ by .* in the case 'smallest'"):
+        folder.write_folder(run, tmp_path / "out", folder.Options("stablehlo"))
 
 
 def test_a_run_of_ready_made_ids_has_no_vocabulary(exported):

@@ -78,7 +78,7 @@ def test_a_difference_is_refused_with_its_inputs(ranker, case):
     lines = table(0.9e-5).splitlines()
     assert lines[0].split() == ["case", "B", "T", "K", "ranker", "encoder", "+", "scorer"]
     assert lines[1].split() == ["mixed", "lengths", "3", "7", "2", "0.0e+00", "9.0e-06"]
-    with pytest.raises(ValueError, match=r"encoder \+ scorer \(onnxruntime\) and JAX differ by 2e-05") as error:
+    with pytest.raises(ValueError, match=r"encoder \+ scorer, as exported, and JAX differ by 2e-05") as error:
         table(2e-5)
     message = str(error.value)
     assert "case 'mixed lengths' of (B, T, K) = (3, 7, 2); expected at most 1e-05" in message
