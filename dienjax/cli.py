@@ -240,7 +240,8 @@ def export(
       run: run folder.
       output: folder to write.
       form: onnx, for onnxruntime (install dienjax[onnx]), or stablehlo, for XLA.
-      tables: how the numbers of the embedding tables are kept: float16 takes half the memory, int8 a quarter.
+      tables: how the numbers of the embedding tables are kept: float16 takes half the memory, int8 a
+        quarter and four bytes a row.
       ids: type of the ids that the ONNX graphs take; StableHLO programs take either.
       split: one of the store's splits, such as test: all its samples are compared too, and the AUC. Only with onnx.
       store: event store of that split; the one the run was trained on if left out.

@@ -144,8 +144,8 @@ class Recurrence(nn.Module):
         )
         cell = scan(self.features, self.step, self.gate, self.biases, name="cell")
         mask_T11B: Any = mask_BT.T[:, None, None]
-        gate_is_score = self.step == "AGRU" or (self.step == "AUGRU" and self.gate == "paper")
-        if gate_is_score and score_BKT is not None:  # a score of 0 keeps the state
+        rests_at_0 = self.step == "AGRU" or (self.step == "AUGRU" and self.gate == "paper")
+        if rests_at_0 and score_BKT is not None:  # a score of 0 keeps the state: the mask may be in the score
             score_BKT, mask_T11B = jnp.where(mask_BT[:, None], score_BKT, 0), None
         input_TI1B = input_BTI.transpose(1, 2, 0)[:, :, None]
         score_T1KB = None if score_BKT is None else score_BKT.transpose(2, 1, 0)[:, None]

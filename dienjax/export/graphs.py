@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from dienjax.batch import Array, Batch
@@ -63,7 +64,7 @@ def graphs(model: nn.Module, variables: Any, task: Task, B: Any, T: Any, K: Any)
 
     def encode(variables: Any, arrays: Mapping[str, Array]) -> dict[str, jax.Array]:
         tables = variables["params"]["embedder"]
-        history = {name: _at_least_one_slot(arrays[there]) for name, there in histories.items()}
+        history = {name: at_least_one_slot(arrays[there]) for name, there in histories.items()}
         mask_BT = history[schema.item] != PADDING
         user_BU = features(schema, tables, "user", arrays, mask_BT.shape[:1])
         no_BKE = jnp.zeros((mask_BT.shape[0], 0, 0))
@@ -74,7 +75,7 @@ def graphs(model: nn.Module, variables: Any, task: Task, B: Any, T: Any, K: Any)
 
     def score(variables: Any, arrays: Mapping[str, Array]) -> dict[str, jax.Array]:
         tables = variables["params"]["embedder"]
-        state_BTH, mask_BT = _at_least_one_slot(arrays[STATES]), _at_least_one_slot(arrays[MASK])
+        state_BTH, mask_BT = at_least_one_slot(arrays[STATES]), at_least_one_slot(arrays[MASK])
         B, K = arrays[schema.item].shape
         user_BU = arrays.get(USER, jnp.zeros((B, 0)))
         context_BKC = features(schema, tables, "candidate", arrays, (B, K))
@@ -96,9 +97,14 @@ def graphs(model: nn.Module, variables: Any, task: Task, B: Any, T: Any, K: Any)
     )
 
 
-def _at_least_one_slot(x: Array) -> Array:
+def at_least_one_slot(x: Array) -> Array:
     """[B, T, ...] with an empty slot where T is 0, which softmax and scan do not take."""
     return x if x.shape[1] else jnp.zeros((x.shape[0], 1, *x.shape[2:]), x.dtype)
+
+
+def narrowed(ids: Array) -> Array:
+    """Ids in int32, in which one that is beyond stays outside every table."""
+    return ids.clip(-1, np.iinfo(np.int32).max).astype(np.int32)
 
 
 def _check_names(names: list[str]) -> None:

@@ -17,6 +17,7 @@ from jax2onnx import to_onnx
 
 from dienjax.export.graphs import Graph, Ids
 from dienjax.export.simplify import Value, constant, simplify
+from dienjax.serving.folder import TABLES
 
 OPSET = 21
 """The newest operator set that the oldest onnxruntime we allow (1.20) can run."""
@@ -24,9 +25,6 @@ OPSET = 21
 LARGEST_FILE = 50_000_000
 """Bytes of weights that go into a graph's file itself. Protobuf ends at 2 GiB; long before, one file that processes map
 and share is better than three copies."""
-
-TABLES = "tables.data"
-"""The file with the large weights of all graphs, each once, where one graph cannot hold its own."""
 
 
 def onnx_model(graph: Graph, variables: Any, ids: Ids = "int64") -> ir.Model:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dienjax.export.graphs import Graph
+from dienjax.export.graphs import Graph, narrowed
 from dienjax.schema import Schema
 from dienjax.serving.session import open_session
 
@@ -17,7 +17,7 @@ TOLERANCE = 1e-5
 
 WHAT_TO_DO = (
     "Check the variables for NaN or very large numbers; if they are sound, please report it with the versions of "
-    "jax2onnx and onnxruntime"
+    "jax, jax2onnx and onnxruntime"
 )
 FAR_IDS = (2**32 + 2, 2**40)
 """Ids that would be a known one, or padding, if only their last 32 bits were read."""
@@ -76,13 +76,13 @@ def cases(schema: Schema, inputs: Specs, max_len: int, ids: str) -> Iterator[Cas
 
 def jax_scores(ranker: Graph, variables: Any, cases: Sequence[Case]) -> list[np.ndarray]:
     """The scores [B, K] of each case; JAX gets ids beyond int32 as others outside their table."""
-    step, limit = jax.jit(ranker.call), np.iinfo(np.int32).max
+    step = jax.jit(ranker.call)
 
-    def narrow(array: np.ndarray) -> np.ndarray:
-        return np.clip(array, -1, limit).astype(np.int32) if array.dtype.kind == "i" else array
+    def scores(arrays: Arrays) -> np.ndarray:
+        narrow = {name: narrowed(x) if x.dtype.kind == "i" else x for name, x in arrays.items()}
+        return np.asarray(step(variables, narrow)[ranker.outputs[0]])
 
-    scored = (step(variables, {name: narrow(array) for name, array in case.arrays.items()}) for case in cases)
-    return [np.asarray(scores[ranker.outputs[0]]) for scores in scored]
+    return [scores(case.arrays) for case in cases]
 
 
 def served_scores(

@@ -20,9 +20,8 @@ import numpy as np
 from dienjax.batch import Array
 from dienjax.checkpoint import named_leaves
 from dienjax.errors import nearest
-from dienjax.export.graphs import Graph
-from dienjax.files import sha256
-from dienjax.serving.folder import AGAIN
+from dienjax.export.graphs import Graph, at_least_one_slot, narrowed
+from dienjax.serving.folder import AGAIN, verify
 
 Program = Callable[[Mapping[str, Array]], dict[str, jax.Array]]
 """Arrays by name -> outputs by name; see `dienjax.export.graphs`."""
@@ -98,9 +97,8 @@ def _check_files(folder: Path, files: list[Path]) -> None:
     for file in files:
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing; expected a folder with {[f.name for f in files]}: {AGAIN}")
-        expected = digests.get(file.name)
-        if expected and sha256(file) != expected:
-            raise ValueError(f"{file} is damaged: its SHA-256 is not {expected}, as in {facts.name}; {AGAIN}")
+        if file.name in digests:
+            verify(file, digests[file.name])
 
 
 def _read(file: Path, read: Callable[[Path], Any]) -> Any:
@@ -159,8 +157,8 @@ def _checked_array(where: str, array: Array, spec: Any, sizes: dict[str, int]) -
             "same for all inputs, and only T may be 0"
         )
     if spec.dtype == np.int32 and array.dtype == np.int64:
-        array = array.clip(-1, np.iinfo(np.int32).max).astype(np.int32)  # an id beyond int32 stays unknown
+        array = narrowed(array)
     if array.dtype != spec.dtype:
         ids = " or int64" if spec.dtype == np.int32 else ""
         raise TypeError(f"{where} has dtype {array.dtype}; expected {spec.dtype}{ids}: convert it with .astype")
-    return array if array.size else np.zeros((array.shape[0], 1, *array.shape[2:]), array.dtype)  # T is 0
+    return array if array.size else at_least_one_slot(array)

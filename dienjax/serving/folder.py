@@ -11,6 +11,8 @@ from dienjax.schema import Schema
 
 FORMAT, FORM = 1, "onnx"
 GRAPHS = ("user_encoder.onnx", "candidate_scorer.onnx")
+TABLES = "tables.data"
+"""The large weights of all graphs, each once, where they are too many for the graphs' own files."""
 AGAIN = "copy the export's folder again, or export again"
 
 
@@ -60,13 +62,13 @@ def read_export(folder: str | Path) -> Export:
             f"again with this version of dienjax and --form {FORM}"
         )
     for name, digest in export.files.items():
-        _verify(folder / name, digest)
+        verify(folder / name, digest)
     return export
 
 
 def _export(folder: Path, facts: dict) -> Export:
     files = facts["files"]
-    used = [*GRAPHS, *(name for name in files if name == "tables.data" or name.startswith("vocab/"))]
+    used = [*GRAPHS, *(name for name in files if name == TABLES or name.startswith("vocab/"))]
     return Export(
         folder,
         Schema.from_json(facts["schema"]),
@@ -77,9 +79,9 @@ def _export(folder: Path, facts: dict) -> Export:
     )
 
 
-def _verify(file: Path, digest: str) -> None:
+def verify(file: Path, digest: str) -> None:
+    """Raises FileNotFoundError or ValueError where a file of an export is not what export.json lists."""
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing, though export.json lists it; {AGAIN}")
-    found = sha256(file)
-    if found != digest:
-        raise ValueError(f"{file} is damaged: its SHA-256 is {found}, export.json expects {digest}; {AGAIN}")
+    if sha256(file) != digest:
+        raise ValueError(f"{file} is damaged: its SHA-256 is not {digest}, as in export.json; {AGAIN}")

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dienjax.serving.folder import GRAPHS
+
 TOLERANCE = 1e-5
-SERVING = ("user_encoder.onnx", "candidate_scorer.onnx")
+SERVING = GRAPHS
 """The graphs of a request to `Ranker`, one after the other."""
 DEFAULT = 1
 """The threads of a call to `Ranker`, unless it is told otherwise."""
