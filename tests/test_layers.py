@@ -7,12 +7,12 @@ import pytest
 
 import builders
 from dienjax.layers import (
+    MANY,
     MLP,
     Activate,
     Dice,
     MaskedBatchNorm,
     TargetAttention,
-    _project_many_pairs,
     _project_pairs,
 )
 from reference import layers as oracle
@@ -254,9 +254,21 @@ def test_attention_of_empty_histories_has_finite_gradients(attention):
     assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(grads))
 
 
-def test_many_candidates_are_projected_to_the_same_numbers():
-    query_BKH, key_BTH = random(3, 7, 4), random(3, 5, 4, seed=1)
+@pytest.mark.parametrize("K", [1, MANY - 1, MANY, MANY + 1])
+def test_an_export_projects_many_candidates_to_the_same_numbers(K):
     kernel, bias_A = random(16, 6, seed=2), random(6, seed=3)
-    pairs, many = (jax.jit(f)(query_BKH, key_BTH, kernel, bias_A) for f in (_project_pairs, _project_many_pairs))
-    assert pairs.shape == many.shape == (3, 7, 5, 6)
-    np.testing.assert_allclose(many, pairs, rtol=1e-5, atol=1e-6)
+    B, T, symbolic_K = jax.export.symbolic_shape("B, T, K")
+    symbolic = [jax.ShapeDtypeStruct((B, length, 4), np.float32) for length in (symbolic_K, T)]
+    exported = jax.export.export(jax.jit(lambda *arrays: _project_pairs(*arrays, kernel, bias_A)))(*symbolic)
+    query_BKH, key_BTH = random(3, K, 4), random(3, 5, 4, seed=1)
+    want_BTKA = _project_pairs(query_BKH, key_BTH, kernel, bias_A)
+    assert want_BTKA.shape == (3, 5, K, 6)
+    np.testing.assert_allclose(exported.call(query_BKH, key_BTH), want_BTKA, rtol=1e-5, atol=1e-5)
+
+
+def test_attention_scores_the_four_blocks_of_a_pair():
+    pairs = query_BKH, key_BTH = random(2, 3, 4), random(2, 5, 4, seed=1)
+    kernel, bias_A = random(16, 6, seed=2), random(6, seed=3)
+    q_BTKH, k_BTKH = np.broadcast_arrays(query_BKH[:, None], key_BTH[:, :, None])
+    blocks = np.concatenate([q_BTKH, k_BTKH, q_BTKH - k_BTKH, q_BTKH * k_BTKH], axis=-1)
+    np.testing.assert_allclose(_project_pairs(*pairs, kernel, bias_A), blocks @ kernel + bias_A, rtol=1e-4, atol=1e-5)

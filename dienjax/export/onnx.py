@@ -22,6 +22,9 @@ from dienjax.serving.folder import TABLES
 OPSET = 21
 """The newest operator set that the oldest onnxruntime we allow (1.20) can run."""
 
+SLOTS = "max(T, 1)"
+"""The length of a history inside a graph, which puts an empty slot where there is none."""
+
 LARGEST_FILE = 50_000_000
 """Bytes of weights that go into a graph's file itself. Protobuf ends at 2 GiB; long before, one file that processes map
 and share is better than three copies."""
@@ -105,7 +108,7 @@ class _Inputs:
             for node, i in uses:
                 node.replace_input_with(i, inside)
         self.graph.insert_before(first, self.nodes)
-        _forget_history_length(self.graph)
+        _rename_history_length(self.graph)
 
     def _narrowed(self, value: Value) -> Value:
         value.dtype = ir.DataType.INT64
@@ -133,9 +136,9 @@ class _Inputs:
         return constant(self.graph, f"input_{name}", array)
 
 
-def _forget_history_length(graph: ir.Graph) -> None:
-    """Takes "T" out of the shapes of what nodes compute: there it is at least 1, and shapes plan the memory."""
+def _rename_history_length(graph: ir.Graph) -> None:
+    """Calls the length of what nodes compute SLOTS: by its shapes, onnxruntime sees which arrays can share memory."""
     for node in graph.all_nodes():
         for value in node.outputs:
-            if value.shape is not None and any(str(dim) == "T" for dim in value.shape) and not value.is_graph_output():
-                value.shape = None
+            if value.shape is not None and value not in graph.outputs:
+                value.shape = ir.Shape([SLOTS if str(dim) == "T" else dim for dim in value.shape])

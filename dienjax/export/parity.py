@@ -58,6 +58,7 @@ def cases(schema: Schema, inputs: Specs, max_len: int, ids: str) -> Iterator[Cas
         ("T = 0", (3, 0, 2), [0, 0, 0]),
         ("B = 0", (0, 7, 2), []),
         ("ids out of range", (3, 7, 2), [7, 4, 1]),
+        ("many candidates", (2, 7, 100), [7, 3]),
         ("one request", (1, max_len, 200), [max_len]),
     ):
         dims, arrays = {"B": B, "T": T, "K": K}, {}

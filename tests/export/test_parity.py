@@ -23,7 +23,10 @@ from dienjax.export.parity import (
 )
 from exporting import MODELS, NAMES, make_run
 
-TITLES = ["smallest", "mixed lengths", "one event", "all empty", "T = 0", "B = 0", "ids out of range", "one request"]
+TITLES = [
+    "smallest", "mixed lengths", "one event", "all empty", "T = 0", "B = 0", "ids out of range", "many candidates",
+    "one request",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

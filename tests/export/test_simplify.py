@@ -144,6 +144,50 @@ def test_a_product_along_the_last_axis_is_a_matrix_product():
     np.testing.assert_allclose(run(model, arrays)[0], run(before, arrays)[0], rtol=1e-5)
 
 
+def test_a_matrix_for_each_of_many_vectors_is_a_matrix_product():
+    text = """g (float[B,K,3] x, float[B,T,3,2] w) => (float[B,T,K,2] z) {
+      y = Einsum <equation = "zab,zcbd->zacd"> (x, w)
+      z = Transpose <perm = [0, 2, 1, 3]> (y)
+    }"""
+    before, model = simplified(text)
+    assert operators(model) == {"Unsqueeze": 1, "MatMul": 1}
+    for B, K, T in ((2, 3, 4), (1, 1, 1), (0, 3, 2), (2, 0, 2)):
+        arrays = {"x": random(B, K, 3), "w": random(B, T, 3, 2)}
+        np.testing.assert_allclose(run(model, arrays)[0], (arrays["x"][:, None] @ arrays["w"]), rtol=1e-5)
+    np.testing.assert_allclose(run(model, arrays)[0], run(before, arrays)[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("second", "after"), [("[2, 0, 1]", {}), ("[0, 2, 1]", {"Transpose": 1})])
+def test_two_transpositions_are_one_or_none(second, after):
+    text = f"""g (float[2,3,4] x) => (float[A,B,C] z) {{
+      y = Transpose <perm = [1, 2, 0]> (x)
+      t = Transpose <perm = {second}> (y)
+      z = Relu(t)
+    }}"""
+    before, model = simplified(text)
+    assert operators(model) == after | {"Relu": 1}
+    np.testing.assert_array_equal(run(model, {"x": random(2, 3, 4)})[0], run(before, {"x": random(2, 3, 4)})[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "perm", "after"),
+    [
+        ("B,K,1", "[2, 0, 1]", {"Squeeze": 1}),
+        ("B,K,3", "[2, 0, 1]", {"Transpose": 1, "Gather": 1}),
+        ("B,1,3", "[1, 2, 0]", {"Transpose": 1, "Gather": 1}),
+    ],
+)
+def test_a_last_axis_of_1_is_dropped_without_a_gather(shape, perm, after):
+    text = f"""g (float[{shape}] x) => (float[I,J] y) <int64 zero = {{0}}> {{
+      t = Transpose <perm = {perm}> (x)
+      y = Gather <axis = 0> (t, zero)
+    }}"""
+    before, model = simplified(text)
+    assert operators(model) == after
+    x = random(*(2 if d in "BK" else int(d) for d in shape.split(",")))
+    np.testing.assert_array_equal(run(model, {"x": x})[0], run(before, {"x": x})[0])
+
+
 @pytest.mark.parametrize(("number", "operator"), [("0.0", "Relu"), ("0.5", "Max")])
 def test_the_larger_of_a_number_and_0_is_relu(number, operator):
     text = f"g (float[B,3] x) => (float[B,3] y) <float bound = {{{number}}}> {{ y = Max(x, bound) }}"
