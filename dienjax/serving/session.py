@@ -22,4 +22,5 @@ def open_session(file: Path, threads: int = 1) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores alone
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
