@@ -11,6 +11,7 @@ import numpy as np
 from dienjax.schema import Schema
 from dienjax.serving.encoding import Encode, encode_lists, encode_values, known_values, numbers, ready_ids
 from dienjax.serving.folder import GRAPHS, Export, read_export
+from dienjax.serving.scorer import Scorer
 from dienjax.serving.session import open_session
 
 Group = Mapping[str, Any]
@@ -29,7 +30,8 @@ class Ranker:
 
     Args:
       folder: what `dienjax export` wrote.
-      threads: how many one call may use.
+      threads: among how many to divide the candidates of a call, at least 50 each; more than 1 pays where fewer calls
+        come at once than there are cores.
       cached_users: how many users to remember, those used last; 0 for none.
 
     Raises:
@@ -43,13 +45,14 @@ class Ranker:
             if value < least:
                 raise ValueError(f"Ranker: {name} is {value}; expected at least {least}")
         self._export = read_export(folder)
-        encoder, self._scorer = (open_session(self._export.folder / name, threads) for name in GRAPHS)
+        encoder, scorer = (self._export.folder / name for name in GRAPHS)
+        self._scorer = Scorer(scorer, threads)
         self._history, self._candidates, self._user = _fields(self._export)
         inputs = {f"hist_{name}": (self._export.ids, (1, -1)) for name in self._history} | {
             name: (np.dtype(np.float32) if encode is numbers else self._export.ids, (1,))
             for name, encode in self._user.items()
         }
-        self._encode = lru_cache(cached_users)(_encoder(encoder, inputs))
+        self._encode = lru_cache(cached_users)(_encoder(open_session(encoder), inputs))
 
     @property
     def schema(self) -> Schema:
@@ -106,8 +109,7 @@ class Ranker:
             )
         recent_T = (ids_T[-self.max_len :] for ids_T in hist_T.values())
         states = self._encode(*(array.tobytes() for array in (*recent_T, *user_1.values())))
-        score_1K = self._scorer.run(None, states | {name: array_K[None] for name, array_K in candidate_K.items()})[0]
-        return score_1K[0]
+        return self._scorer(states, {name: array_K[None] for name, array_K in candidate_K.items()})[0]
 
 
 def _fields(export: Export) -> tuple[dict[str, Encode], dict[str, Encode], dict[str, Encode]]:

@@ -4,11 +4,8 @@ from pathlib import Path
 from typing import Any
 
 
-def open_session(file: Path, threads: int = 1) -> Any:
-    """The onnxruntime session of a graph, on the CPU.
-
-    Args:
-      threads: of one call.
+def open_session(file: Path) -> Any:
+    """The onnxruntime session of a graph, on the CPU, with one thread a call; several threads may call it at once.
 
     Raises:
       ModuleNotFoundError: onnxruntime is not installed.
@@ -20,7 +17,7 @@ def open_session(file: Path, threads: int = 1) -> Any:
             "serving needs onnxruntime, which is not installed: pip install onnxruntime"
         ) from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores alone
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # Calls at once would wait for each other at every operator, whose memory comes from one place under one lock.
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -17,7 +17,7 @@ HERE = "experiments.benchmark.serving_load"
 K, WARM = 100, 100
 USERS = {"cold user": 0, "cached user": WARM}
 """How many histories the requests share, each encoded before; 0: every request has a new one."""
-THREADS, VALUES = (1, 2), "raw values to ids"
+THREADS, VALUES, SCORER = (1, 2), "raw values to ids", "candidate scorer"
 
 COLUMNS = {
     "what": "what",
@@ -163,11 +163,11 @@ def parts(folder: str, asked: str, threads: int) -> dict[str, dict[str, float]]:
         return of_user | {name: ids_K[None] for name, ids_K in encode_lists("candidates", candidates, fields).items()}
 
     found, given = {}, list[Any](requests)
-    for what, call in {VALUES: to_ids, "user encoder": encode, "candidate scorer": score}.items():
+    for what, call in {VALUES: to_ids, "user encoder": encode, SCORER: score}.items():
         answers, taken, seconds = answered(call, given, 1)
         found[what] = quantiles(taken) | {"per_s": len(given) / seconds}
         given = [(answer,) for answer in answers]
-    return {what: cost for what, cost in found.items() if what != VALUES or threads == 1}  # which has no threads
+    return {what: cost for what, cost in found.items() if what == SCORER or threads == 1}  # the others have no threads
 
 
 def quantiles(taken: Sequence[float]) -> dict[str, float]:

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from dienjax.serving.folder import GRAPHS
+from experiments.benchmark.setting import SIZES
 
 TOLERANCE = 1e-5
 SERVING = GRAPHS
 """The graphs of a request to `Ranker`, one after the other."""
+STATES = ("interest_states", "history_mask")
+"""What the first gives to the second."""
 DEFAULT = 1
 """The threads of a call to `Ranker`, unless it is told otherwise."""
 PACKAGES = ("dienjax", "jax", "numpy", "jax2onnx", "onnx", "onnxruntime", "torch", "deepctr-torch", "torch-rechub")
@@ -79,18 +82,37 @@ def through(folder: str, graphs: Sequence[str], threads: int) -> Callable[[Mappi
     """A function from arrays by name to all of them and the outputs of these graphs, run one after the other.
 
     Args:
-      threads: of one call, in sessions as `Ranker` opens them.
+      threads: of one call of the candidate scorer, as in `Ranker`.
     """
-    from dienjax.serving.session import open_session
-
-    sessions = [open_session(Path(folder) / graph, threads) for graph in graphs]
-    names = [[[value.name for value in values] for values in (s.get_inputs(), s.get_outputs())] for s in sessions]
+    calls = [(_scorer if graph == SERVING[1] else _graph)(Path(folder) / graph, threads) for graph in graphs]
 
     def call(arrays: Mapping[str, Any]) -> dict[str, Any]:
         arrays = dict(arrays)
-        for session, (inputs, outputs) in zip(sessions, names, strict=True):
-            arrays |= zip(outputs, session.run(None, {name: arrays[name] for name in inputs}), strict=True)
+        for one in calls:
+            arrays |= one(arrays)
         return arrays
+
+    return call
+
+
+def _graph(file: Path, threads: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """A graph as a function; it has one thread."""
+    from dienjax.serving.session import open_session
+
+    session = open_session(file)
+    inputs, outputs = ([value.name for value in values] for values in (session.get_inputs(), session.get_outputs()))
+    return lambda arrays: dict(zip(outputs, session.run(None, {name: arrays[name] for name in inputs}), strict=True))
+
+
+def _scorer(file: Path, threads: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """The candidate scorer as a function of the candidates and of what the encoder gives."""
+    from dienjax.serving.scorer import Scorer
+
+    scorer = Scorer(file, threads)
+
+    def call(arrays: Mapping[str, Any]) -> dict[str, Any]:
+        states, candidates = ({name: arrays[name] for name in names} for names in (STATES, SIZES))
+        return {"probability": scorer(states, candidates)}
 
     return call
 

@@ -1,0 +1,42 @@
+"""The candidate scorer, whose work threads divide by candidates: its operators are too small to be divided."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from dienjax.serving.session import open_session
+
+Arrays = Mapping[str, np.ndarray]
+
+LEAST = 50
+"""Candidates of a part: with fewer, handing a part over costs more than it saves."""
+
+
+class Scorer:
+    """`scorer(states, candidates)`, several threads may call it at once.
+
+    Args:
+      file: the graph.
+      threads: among how many to divide the candidates of one call.
+    """
+
+    def __init__(self, file: Path, threads: int) -> None:
+        self._session, self._threads = open_session(file), threads
+        self._helpers = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+
+    def __call__(self, states: Arrays, candidates: Arrays) -> np.ndarray:
+        """What the encoder gave for B users, and the candidates' arrays [B, K] by name -> scores [B, K]."""
+        K = next(iter(candidates.values())).shape[1]
+        count = min(self._threads, K // LEAST)
+        if self._helpers is None or count < 2:
+            return self._score(states, candidates)
+        pieces = {name: np.array_split(array_BK, count, axis=1) for name, array_BK in candidates.items()}
+        mine, *others = ({name: parts[i] for name, parts in pieces.items()} for i in range(count))
+        helped = [self._helpers.submit(self._score, states, part) for part in others]
+        return np.concatenate([self._score(states, mine), *(part.result() for part in helped)], axis=1)
+
+    def _score(self, states: Arrays, candidates: Arrays) -> np.ndarray:
+        score_BK: np.ndarray = self._session.run(None, {**states, **candidates})[0]
+        return score_BK
