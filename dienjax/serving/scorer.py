@@ -34,8 +34,11 @@ class Scorer:
             return self._score(states, candidates)
         pieces = {name: np.array_split(array_BK, count, axis=1) for name, array_BK in candidates.items()}
         mine, *others = ({name: parts[i] for name, parts in pieces.items()} for i in range(count))
-        helped = [self._helpers.submit(self._score, states, part) for part in others]
-        return np.concatenate([self._score(states, mine), *(part.result() for part in helped)], axis=1)
+        given = [(part, self._helpers.submit(self._score, states, part)) for part in others]
+        scores = [self._score(states, mine)]
+        for part, helped in given:  # with the helpers busy for other callers, their part is done here
+            scores.append(self._score(states, part) if helped.cancel() else helped.result())
+        return np.concatenate(scores, axis=1)
 
     def _score(self, states: Arrays, candidates: Arrays) -> np.ndarray:
         score_BK: np.ndarray = self._session.run(None, {**states, **candidates})[0]

@@ -1,6 +1,7 @@
 """A scorer gives the same scores in the same order, whoever computes which part."""
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
@@ -53,6 +54,14 @@ def test_candidates_are_divided(session, threads, K, parts):
     score_BK = Scorer("file", threads)(states, candidates)
     np.testing.assert_array_equal(score_BK, 1 + candidates["item"])
     assert sorted(session.calls) == parts
+
+
+def test_a_caller_does_not_wait_for_busy_helpers(session):
+    divided, free = Scorer("file", 2), Event()
+    divided._helpers.submit(free.wait)
+    states, candidates = request(2 * LEAST)
+    np.testing.assert_array_equal(divided(states, candidates), 1 + candidates["item"])
+    free.set()
 
 
 @pytest.mark.parametrize("wrong", [0, 3 * LEAST - 1])
