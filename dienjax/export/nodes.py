@@ -29,4 +29,5 @@ def constant(graph: Any, name: str, array: Any) -> Value:
 
 
 def replace(old: Node, new: Node) -> None:
+    """Puts a node in the place of another, whose outputs are then its own."""
     ir.convenience.replace_nodes_and_values(old.graph, old, [old], [new], old.outputs, new.outputs)
