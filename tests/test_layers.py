@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import builders
+from dienjax import layers
 from dienjax.layers import (
-    MANY,
     MLP,
     Activate,
     Dice,
@@ -254,8 +254,9 @@ def test_attention_of_empty_histories_has_finite_gradients(attention):
     assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(grads))
 
 
-@pytest.mark.parametrize("K", [1, MANY - 1, MANY, MANY + 1])
-def test_an_export_projects_many_candidates_to_the_same_numbers(K):
+@pytest.mark.parametrize("K", [1, 3, 4, 7])
+def test_an_export_projects_many_candidates_to_the_same_numbers(K, monkeypatch):
+    monkeypatch.setattr(layers, "MANY", 4)
     kernel, bias_A = random(16, 6, seed=2), random(6, seed=3)
     B, T, symbolic_K = jax.export.symbolic_shape("B, T, K")
     symbolic = [jax.ShapeDtypeStruct((B, length, 4), np.float32) for length in (symbolic_K, T)]
@@ -263,7 +264,7 @@ def test_an_export_projects_many_candidates_to_the_same_numbers(K):
     query_BKH, key_BTH = random(3, K, 4), random(3, 5, 4, seed=1)
     want_BTKA = _project_pairs(query_BKH, key_BTH, kernel, bias_A)
     assert want_BTKA.shape == (3, 5, K, 6)
-    np.testing.assert_allclose(exported.call(query_BKH, key_BTH), want_BTKA, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(exported.call(query_BKH, key_BTH), want_BTKA, rtol=1e-5, atol=1e-6)
 
 
 def test_attention_scores_the_four_blocks_of_a_pair():

@@ -115,6 +115,7 @@ def _drop_axis(gather: Node) -> None:
 
 
 def _make_matmul(einsum: Node) -> None:
+    """Puts MatMul in the place of an Einsum that is one."""
     equation = einsum.attributes["equation"].as_string()
     if equation in MATRIX_PRODUCTS:
         replace(einsum, ir.node("MatMul", einsum.inputs))

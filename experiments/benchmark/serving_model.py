@@ -84,7 +84,8 @@ def through(folder: str, graphs: Sequence[str], threads: int) -> Callable[[Mappi
     Args:
       threads: of one call of the candidate scorer, as in `Ranker`.
     """
-    calls = [(_scorer if graph == SERVING[1] else _graph)(Path(folder) / graph, threads) for graph in graphs]
+    files = [Path(folder) / graph for graph in graphs]
+    calls = [_scorer(file, threads) if file.name == SERVING[1] else _graph(file) for file in files]
 
     def call(arrays: Mapping[str, Any]) -> dict[str, Any]:
         arrays = dict(arrays)
@@ -95,8 +96,8 @@ def through(folder: str, graphs: Sequence[str], threads: int) -> Callable[[Mappi
     return call
 
 
-def _graph(file: Path, threads: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """A graph as a function; it has one thread."""
+def _graph(file: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """A graph as a function."""
     from dienjax.serving.session import open_session
 
     session = open_session(file)
