@@ -1,6 +1,6 @@
 """The event store on disk: memory-mapped columns sorted by (user, time), and samples as a few integers.
 
-store.json  schema.json  offsets.npy  time.npy  hist_label.npy  users.parquet
+store.json  schema.json  offsets.npy  time.npy  hist_label.npy  raw_item.npy  train_row.npy  users.parquet
 events/<behaviour>.npy   users/<field>.npy      vocab/<table>.parquet
 splits/<split>/user.npy, end.npy, and with fixed candidates time.npy, first.npy, label.npy, candidate/<field>.npy
 """
@@ -18,7 +18,7 @@ from dienjax.errors import nearest
 from dienjax.files import new_folder
 from dienjax.schema import Dense, Schema, Side, Sparse
 
-FORMAT, VERSION = "dienjax event store", 2
+FORMAT, VERSION = "dienjax event store", 3
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,9 @@ class Store:
       offsets: [U + 1] first event row of each user (int64).
       events: int32 ids [E] by behaviour name, sorted by (user, time).
       time_E: time of each event (int64 or float64).
+      raw_item_E: which of the log's items each event is (int32); unlike an id it tells unknown items apart.
+      train_row: the rows of the events that training knows, from which its negatives are drawn (int64, ascending); all
+        rows where those are of one item.
       users: ids (int32) or dense values (float32) [U] by field name.
       hist_label_E: float32, 1 where an event was a positive signal; None where the log does not say.
     """
@@ -73,6 +76,8 @@ class Store:
     offsets: np.ndarray
     events: dict[str, np.ndarray]
     time_E: np.ndarray
+    raw_item_E: np.ndarray
+    train_row: np.ndarray
     users: dict[str, np.ndarray]
     hist_label_E: np.ndarray | None = None
 
@@ -116,6 +121,8 @@ class Store:
             offsets=offsets,
             events={b.name: _load(path / "events" / f"{b.name}.npy", E) for b in schema.behaviours},
             time_E=_load(path / "time.npy", E),
+            raw_item_E=_load(path / "raw_item.npy", E),
+            train_row=_load(path / "train_row.npy"),
             users={f.name: _load(path / "users" / f"{f.name}.npy", U) for f in side(schema, "user")},
             hist_label_E=_load(labels, E) if info["hist_label"] else None,
         )
@@ -192,6 +199,8 @@ def write_store(
     offsets: np.ndarray,
     events: Mapping[str, np.ndarray],
     time_E: np.ndarray,
+    raw_item_E: np.ndarray,
+    train_row: np.ndarray,
     splits: Mapping[str, Samples],
     vocab: Mapping[str, pd.DataFrame],
     user_values: pd.Series,
@@ -224,6 +233,8 @@ def write_store(
     with new_folder(path, force=path.exists()) as partial:
         _save(partial / "offsets.npy", offsets, np.int64)
         _save(partial / "time.npy", time_E)
+        _save(partial / "raw_item.npy", raw_item_E, np.int32)
+        _save(partial / "train_row.npy", train_row, np.int64)
         for name in fields:
             _save(partial / "events" / f"{name}.npy", events[name], np.int32)
         if hist_label_E is not None:
