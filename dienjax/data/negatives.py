@@ -18,11 +18,14 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 def mix(x: np.ndarray) -> np.ndarray:
     """The splitmix64 finaliser, in place on a uint64 array (Steele, Lea and Flood 2014)."""
-    x ^= x >> np.uint64(30)
+    shifted = x >> np.uint64(30)
+    x ^= shifted
     x *= np.uint64(0xBF58476D1CE4E5B9)
-    x ^= x >> np.uint64(27)
+    np.right_shift(x, np.uint64(27), out=shifted)
+    x ^= shifted
     x *= np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
+    np.right_shift(x, np.uint64(31), out=shifted)
+    x ^= shifted
     return x
 
 
@@ -36,9 +39,15 @@ def sample_keys(seed: int, epoch: int, stream: int, sample_B: np.ndarray) -> np.
 
 def below(n: int | np.ndarray, key: np.ndarray, slot: np.ndarray, attempt: int) -> np.ndarray:
     """Random integers (int64) in [0, n), one per key and slot (broadcast against each other)."""
-    bits = mix((np.asarray(slot, np.uint64) * np.uint64(ATTEMPTS + 1) + np.uint64(attempt)) * _GOLDEN + key)
+    counter = np.asarray(slot, np.uint64) * _times_golden(ATTEMPTS + 1)
+    bits = mix(counter + (key + _times_golden(attempt)))
+    bits >>= np.uint64(11)
     # 53 bits as a float in [0, 1): exact for every n that an array can have, and no division.
-    return ((bits >> np.uint64(11)).view(np.int64) * (2.0**-53) * n).astype(np.int64)
+    return (bits.view(np.int64) * (2.0**-53 * n)).astype(np.int64)
+
+
+def _times_golden(n: int) -> np.uint64:
+    return np.uint64(n * int(_GOLDEN) % 2**64)
 
 
 class Negatives:
