@@ -39,7 +39,7 @@ def unknown_share(store: Store, split: str) -> tuple[float, float]:
 
 def main(
     runs: Path | None = None,
-    users: int = 6000,
+    users: int = 8000,
     events: int = 10,
     items: int = 3000,
     min_counts: Annotated[tuple[int, ...], ...] = (1, 3, 10),
@@ -49,8 +49,8 @@ def main(
     epochs: int = 2,
     train: str = "",
     unknown: float = DataConfig.unknown,
-) -> None:
-    """Print the test AUC of each protocol, min_count and model, mean and extremes over seeds, and of a later day.
+) -> dict[str, list[float]]:
+    """Print and return the test AUC of each protocol, min_count, model and seed, and the AUC of a later day.
 
     Args:
       runs: folder for the stores and runs; a temporary one if left out.
@@ -65,6 +65,7 @@ def main(
       train: the training split; every target of the training users if left out.
       unknown: share of the values that a training step hides.
     """
+    every: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = runs or Path(temporary)
         for protocol in protocols:
@@ -75,7 +76,7 @@ def main(
                     here = folder / f"{protocol}_{min_count}_{seed}"
                     log = noise(users, events, items, seed)
                     store = prepare(
-                        log, here / "store", **ROLES, protocol=protocol, min_count=min_count, test_fraction=0.3
+                        log, here / "store", **ROLES, protocol=protocol, min_count=min_count, test_fraction=0.4
                     )
                     day = prepare(
                         noise(users, events, items, seed + 1000, first_item=items // 4), here / "day", **ROLES,
@@ -93,10 +94,12 @@ def main(
                         run = fit_store(config, store, here / model, progress=False)
                         for what, data in (("test", store), ("day", day)):
                             found.setdefault(f"{model} {what}", []).append(evaluate(run, data, "test")["auc"])
+                every |= {f"{protocol} {min_count} {name}": value for name, value in found.items()}
                 pos, neg, day_pos, day_neg = np.mean(shares, axis=0)
                 text = "  ".join(f"{k} {np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for k, v in found.items())
                 unknown_text = f"unknown {pos:.0%}/{neg:.0%}, day {day_pos:.0%}/{day_neg:.0%}"
                 print(f"{protocol:<5} min_count {min_count:<3} {unknown_text}  {text}", flush=True)
+    return every
 
 
 if __name__ == "__main__":
