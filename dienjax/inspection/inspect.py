@@ -19,7 +19,10 @@ def inspect_store(path: str | Path) -> Facts:
     Raises:
       FileNotFoundError, ValueError: no store, an incomplete or a damaged one.
     """
-    return inspect(Store.open(path))
+    store = Store.open(path)
+    facts = inspect(store)
+    store.verify()  # after it: what `inspect` finds wrong says more
+    return facts
 
 
 def summary(store: Store) -> str:

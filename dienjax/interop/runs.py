@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from dienjax import checkpoint
 from dienjax.config import Config, apply_override
 from dienjax.data.store import Store
-from dienjax.files import write_json
+from dienjax.files import read_object, write_json
 from dienjax.interop.convert import SOURCES, VERSIONS, model_config, read_variables, to_state_dict
 from dienjax.interop.files import read_weights, write_weights
 from dienjax.run import Run
@@ -118,7 +118,8 @@ def _schema(path: Path) -> tuple[Store | None, Schema]:
     """The store, if it is one, and its schema."""
     if path.is_dir():
         store = Store.open(path)
+        store.verify()
         return store, store.schema
     if not path.is_file():
         raise FileNotFoundError(f"no store and no schema file {str(path)!r}; expected one of them")
-    return None, Schema.from_json(json.loads(path.read_text(encoding="utf-8")))
+    return None, Schema.from_json(read_object(path))

@@ -55,7 +55,7 @@ def test_what_is_no_store_is_never_replaced(log, roles, tmp_path):
 
 
 def test_a_failed_write_leaves_nothing(log, roles, tmp_path, monkeypatch):
-    real, calls = store_module._save, []
+    real, calls = store_module.save_array, []
 
     def breaks(*args):
         calls.append(args)
@@ -63,7 +63,7 @@ def test_a_failed_write_leaves_nothing(log, roles, tmp_path, monkeypatch):
             raise OSError("disk full")
         real(*args)
 
-    monkeypatch.setattr(store_module, "_save", breaks)
+    monkeypatch.setattr(store_module, "save_array", breaks)
     with pytest.raises(OSError, match="disk full"):
         prepare(log, tmp_path / "store", **roles)
     assert list(tmp_path.iterdir()) == []

@@ -94,7 +94,7 @@ def test_the_command_passes_everything_on(empty_run, tmp_path, monkeypatch, caps
     monkeypatch.setattr(apart, "_write_apart", write)
     options = ["--form", "onnx", "--tables", "int8", "--ids", "int32", "--split", "valid", "--store", "s", "--force"]
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").touch()
+    (tmp_path / "out" / "export.json").write_text('{"format": 0, "form": "", "schema": {}, "files": {}}')
     main(["export", str(empty_run.path), "--output", str(tmp_path / "out"), *options])
     assert calls == [(empty_run.path, folder.Options("onnx", "int8", "int32", "valid", str(Path("s").absolute())))]
     assert capsys.readouterr().out == f"{tmp_path / 'out'}: exported\na table\n\n"
