@@ -10,6 +10,8 @@ from typing import Any
 
 from dienjax.leftovers import hidden
 
+SEAL = "# SHA-256 of the lines above: "
+
 
 @contextmanager
 def new_file(path: str | Path) -> Iterator[Path]:
@@ -59,6 +61,17 @@ def read_object(path: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError(f"{path} cannot be read: it holds a {type(data).__name__}; expected a JSON object")
     return data
+
+
+def sealed(text: str) -> str:
+    """Lines of text and their SHA-256 in a comment after them."""
+    return f"{text}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file of UTF-8 is what `sealed` gave."""
+    text = path.read_bytes().decode("utf-8")
+    return text == sealed(text.rpartition(SEAL)[0])
 
 
 def sha256(path: str | Path) -> str:

@@ -26,7 +26,7 @@ from dienjax.batch import Batch
 from dienjax.config import Config
 from dienjax.data.store import Store
 from dienjax.data.values import read_values
-from dienjax.files import read_object, sha256, write_json
+from dienjax.files import is_sealed, read_object, sha256, write_json
 from dienjax.folders import Purpose, new_folder
 from dienjax.manifest import FILE as MANIFEST
 from dienjax.manifest import manifest_of, read_manifest
@@ -70,7 +70,7 @@ class Run:
                     for table in schema.tables:
                         values = store.vocabulary(table.name)
                         values.to_parquet(folder / "vocab" / f"{table.name}.parquet", index=False)
-            # Not in the manifest: people mend the path of a store that moved, and a resumed run may have more epochs.
+            # Not in the manifest: a resumed run may get more epochs, and people mend the path of a store that moved.
             config.save(folder / "config.toml")
             if store is not None:
                 write_json(folder / "store.json", {"path": str(store.path.absolute()), **store.info})
@@ -95,6 +95,11 @@ class Run:
         digests = _digests(path)
         if digests is not None and sha256(path / "schema.json") != digests.get("schema.json"):
             raise ValueError(f"{path / 'schema.json'} is not what training wrote: it is damaged, train again")
+        if digests is not None and not is_sealed(path / "config.toml"):
+            raise ValueError(
+                f"{path / 'config.toml'} is not what training wrote, by its last line; restore it, or train with the "
+                "other settings in another folder"
+            )
         return cls(path, config, schema)
 
     @cached_property

@@ -334,6 +334,8 @@ def _check_listed(path: Path) -> None:
         digests = read_manifest(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Store.open: {str(path)!r} has no {MANIFEST}, it is incomplete: {AGAIN}") from error
+    except ValueError as error:
+        raise ValueError(f"Store.open: {error}: {AGAIN}") from error
     for name in digests:
         if not (path / name).is_file():
             raise FileNotFoundError(f"Store.open: {str(path / name)!r} is missing, the store is incomplete: {AGAIN}")

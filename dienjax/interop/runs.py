@@ -12,9 +12,10 @@ from dienjax import checkpoint
 from dienjax.config import Config, apply_override
 from dienjax.data.store import Store
 from dienjax.files import read_object, write_json
+from dienjax.folders import check_free
 from dienjax.interop.convert import SOURCES, VERSIONS, model_config, read_variables, to_state_dict
 from dienjax.interop.files import read_weights, write_weights
-from dienjax.run import Run
+from dienjax.run import PURPOSE, Run
 from dienjax.schema import Schema
 from dienjax.train import TrainState
 
@@ -45,6 +46,7 @@ def import_run(
         is then initialised.
       force: replace the folder if it exists.
     """
+    check_free(path, force, PURPOSE, [Path(weights)])
     state_dict = read_weights(weights)
     store, fields = _schema(Path(schema))
     sections: dict[str, dict[str, Any]] = {}

@@ -231,3 +231,20 @@ def test_a_missing_extra_says_what_to_install(empty_run, tmp_path, monkeypatch, 
 def test_wrong_options(empty_run, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         export_run(empty_run, tmp_path / "out", **options)
+
+
+@pytest.mark.parametrize("name", ["json", "jax", "dienjax", "dienjax/export"])
+def test_no_module_of_the_current_folder_is_executed(empty_run, tmp_path, monkeypatch, name):
+    trap = tmp_path / name if "/" not in name else tmp_path / "dienjax" / "export"
+    trap.mkdir(parents=True)
+    (trap / "__init__.py").write_text("open('trapped', 'w')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError, match=r"failed: FileNotFoundError: no whole 'last' checkpoint"):
+        export_run(empty_run.path, tmp_path / "out", form="stablehlo")
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_what_is_no_export_is_never_replaced(empty_run, drift_store, tmp_path):
+    for other in (empty_run.path, drift_store.path, drift_store.path.parent):
+        with pytest.raises(FileExistsError, match="is not an export; it is never replaced"):
+            export_run(empty_run, other, form="stablehlo", force=True)
