@@ -20,9 +20,8 @@ def inspect_store(path: str | Path) -> Facts:
       FileNotFoundError, ValueError: no store, an incomplete or a damaged one.
     """
     store = Store.open(path)
-    facts = inspect(store)
-    store.verify()  # after it: what `inspect` finds wrong says more
-    return facts
+    store.verify()
+    return inspect(store)
 
 
 def summary(store: Store) -> str:

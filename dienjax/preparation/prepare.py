@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import get_args
 
@@ -81,10 +82,12 @@ def prepare(
 
     Raises:
       ValueError: a column that does not exist or cannot be read, no events, no training sample, a single item.
-      FileExistsError: `out` exists.
+      FileExistsError: `out` exists, and is no store or `force` is False; or a file of the log is in it.
     """
     out = Path(out).absolute()
-    check_free(out, force or is_empty(out), PURPOSE)
+    read = [log if isinstance(log, list | tuple) else [log] for log in (events, impressions)]
+    files = [Path(path) for path in chain(*read) if isinstance(path, str | Path)]
+    check_free(out, force or is_empty(out), PURPOSE, files)
     protocol = protocol or ("last" if impressions is None else "time")
     fractions = Fractions(test_fraction, valid_fraction, seed)
     earlier = Store.open(like) if isinstance(like, str | Path) else like

@@ -151,6 +151,34 @@ def test_a_flipped_bit_is_noticed_before_anything_is_computed(copy, file, at):
         Store.open(copy).verify()
 
 
+def test_each_file_damaged_in_five_ways_is_one_clear_error(copy, store):
+    rng = np.random.default_rng(0)
+    files = sorted(p.relative_to(copy) for p in copy.rglob("*") if p.is_file())
+    others = rng.permutation(files)
+    for name, other in zip(files, others, strict=True):
+        whole = (copy / name).read_bytes()
+        bits = bytearray(whole)
+        for at in rng.integers(0, len(bits), 3):
+            bits[at] ^= 1 << rng.integers(8)
+        swapped = (store.path / other).read_bytes() if other != name else b"0"
+        for harm in (b"", whole[: rng.integers(len(whole))], bytes(bits), whole + b"0", swapped):
+            (copy / name).write_bytes(harm)
+            with pytest.raises(
+                (ValueError, FileNotFoundError), match="prepare the log again|not an event store|format"
+            ):
+                Store.open(copy).verify()
+        (copy / name).write_bytes(whole)
+    Store.open(copy).verify()
+
+
+def test_a_log_in_the_store_that_it_would_replace_stays(copy, log, roles):
+    log.to_parquet(copy / "log.parquet")
+    for files in (copy / "log.parquet", f"{copy}/*.parquet", [str(copy / "log.parquet")]):
+        with pytest.raises(FileExistsError, match=r"never replaced while .*parquet is in it"):
+            prepare(files, copy, **roles, force=True)
+    assert (copy / "log.parquet").exists()
+
+
 def test_every_file_is_in_the_manifest(store):
     listed = json.loads((store.path / "manifest.json").read_text())
     there = {p.relative_to(store.path).as_posix() for p in store.path.rglob("*") if p.is_file()}
