@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
@@ -63,7 +62,7 @@ def main(args: Args) -> Store:
     """Reads the files and writes the store."""
     check_free(args.out, args.force)
     if args.interactions and not (args.folder or args.name or args.reviews or args.meta):
-        log: pd.DataFrame | pa.Table = read_interactions(args.interactions)
+        log: Path | pa.Table = args.interactions
     else:
         log = read_raw(*raw_files(args))
     return prepare(
@@ -107,15 +106,6 @@ def raw_files(args: Args) -> tuple[Path, Path]:
             raise FileNotFoundError(f"no file {str(file)!r}; {advice}")
         check(file, checksum)
     return reviews, meta
-
-
-def read_interactions(file: Path) -> pd.DataFrame:
-    """The events of a tab-separated table."""
-    if not file.is_file():
-        raise FileNotFoundError(f"no file {str(file)!r}; expected the reviews as user, item, category, timestamp")
-    # As text: an Amazon item number may be all digits with leading zeros, and "NA" is no missing value.
-    text = dict.fromkeys(("user", "item", "category"), str)
-    return pd.read_csv(file, sep="\t", dtype=text, keep_default_na=False, na_values=[""], quoting=3)
 
 
 def read_raw(reviews: Path, meta: Path) -> pa.Table:

@@ -28,12 +28,15 @@ class Common:
     """Share that tests: of the users, or of the time (protocol time); protocol all does not read it."""
     valid_fraction: float = 0.05
     """Share of the rest that validates."""
+    min_count: int = 1
+    """An item or attribute that stands in fewer training rows is unknown."""
     force: bool = False
     """Replace a store that already stands in the folder."""
 
     def options(self) -> dict[str, Any]:
         """These as arguments of `prepare`."""
-        return {name: getattr(self, name) for name in ("seed", "test_fraction", "valid_fraction", "force")}
+        names = ("seed", "test_fraction", "valid_fraction", "min_count", "force")
+        return {name: getattr(self, name) for name in names}
 
 
 def command(name: str, args: type[Args], recipe: Callable[[Args], Store]) -> None:

@@ -31,8 +31,10 @@ class DataConfig:
       lengths: history lengths of the batches; a sample goes to the smallest that holds it. A number: that many, chosen
         so that the fewest slots are padding (1 pads to the longest history). A list: exactly these; [50] always pads
         to 50.
-      negatives: where sampled negatives come from: "popularity" (all events, as the DIEN authors do) or "uniform".
+      negatives: how negatives are drawn: "popularity" (any event that training knows, as the DIEN authors do) or
+        "uniform" (any item).
       own: "exclude" draws no negative from what the user ever did; "allow" only spares the positive.
+      unknown: share of the values of each table that a training step takes for unknown, so that id 1 is trained.
     """
 
     train: str = "train"
@@ -42,6 +44,7 @@ class DataConfig:
     lengths: int | tuple[int, ...] = 8
     negatives: Literal["popularity", "uniform"] = "popularity"
     own: Literal["allow", "exclude"] = "allow"
+    unknown: float = 0.01
 
 
 @dataclass(frozen=True)

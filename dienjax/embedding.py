@@ -91,8 +91,13 @@ class FeatureEmbedder(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Batch) -> Embedded:
-        tables = {t.name: self.param(t.name, _normal_rows, (t.size, t.dim)) for t in self.schema.tables}
+        tables = {t.name: self.param(t.name, _initial_rows, (t.size, t.dim)) for t in self.schema.tables}
         return embed(self.schema, tables, batch)
+
+
+def _initial_rows(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Rows [V, D] of N(0, 1/√D); that of unknown is 0, no value in particular."""
+    return _normal_rows(key, shape).at[UNKNOWN].set(0)
 
 
 def _normal_rows(key: jax.Array, shape: tuple[int, int]) -> jax.Array:

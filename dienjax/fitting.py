@@ -119,7 +119,7 @@ class _Loop:
         self.tx = run.optimizer(self.loader.steps())
         self.lazy = config.optimizer.rows == "lazy"
         make_step: Any = make_lazy_train_step if self.lazy else make_train_step
-        self.train_step = make_step(run.model, self.tx, config.loss)
+        self.train_step = make_step(run.model, self.tx, config.loss, config.data.unknown)
         self.eval_step = make_eval_step(run.model)
         self.key = jax.random.fold_in(jax.random.key(config.fit.seed), 1)  # dropout; fold 0 is not used: parameters
         self.pending: list[tuple[int, int, Planned, Metrics]] = []

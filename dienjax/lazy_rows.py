@@ -21,7 +21,7 @@ from flax import struct
 
 from dienjax.batch import Array, Batch
 from dienjax.losses import LossConfig
-from dienjax.schema import UNKNOWN, Schema
+from dienjax.schema import PADDING, UNKNOWN, Schema
 from dienjax.train import Metrics, TrainState, make_update
 
 
@@ -31,7 +31,8 @@ class RowsBatch:
 
     Attributes:
       batch: positions in place of ids; all else is unchanged.
-      row_R: by table name, distinct ids (int32); those that only fill the list up lie beyond the table.
+      row_R: by table name, distinct ids (int32), padding and unknown first, so that these are their own positions;
+        those that only fill the list up lie beyond the table.
     """
 
     batch: Batch
@@ -41,9 +42,9 @@ class RowsBatch:
 def renumber(batch: Batch, schema: Schema) -> RowsBatch:
     """The batch for the lazy step, from NumPy arrays; keeps nothing between calls, so any thread may call it.
 
-    R is the number of ids in the batch that read the table, or the table's size where that is smaller: it depends on
-    shapes alone, so the step compiles once for each of them. An id outside its table counts as unknown (id 1), as in
-    `dienjax.embedding.look_up`.
+    R is two more than the ids in the batch that read the table, or the table's size where that is smaller: it depends
+    on shapes alone, so the step compiles once for each of them. An id outside its table counts as unknown (id 1), as
+    in `dienjax.embedding.look_up`.
     """
     groups = {"user": dict(batch.user), "history": dict(batch.history), "candidate": dict(batch.candidate)}
     if batch.negative is not None:
@@ -52,26 +53,27 @@ def renumber(batch: Batch, schema: Schema) -> RowsBatch:
     for table in schema.tables:
         fields = {f.name for f in schema.id_fields if f.table == table.name}
         places = [(arrays, name) for arrays in groups.values() for name in arrays if name in fields]
-        ids = np.concatenate([np.ravel(arrays[name]) for arrays, name in places])
+        ids = np.concatenate([[PADDING, UNKNOWN], *(np.ravel(arrays[name]) for arrays, name in places)])
         ids = np.where((ids >= 0) & (ids < table.size), ids, UNKNOWN)
         # Hashing is faster than np.unique's sort, and unlike a list of positions by id it does not grow with the table.
         position, row = pd.factorize(ids)
         filling = np.arange(table.size, table.size + min(len(ids), table.size) - len(row))
         row_R[table.name] = np.concatenate([row, filling]).astype(np.int32)
         ends = np.cumsum([arrays[name].size for arrays, name in places])
-        for (arrays, name), part in zip(places, np.split(position.astype(np.int32), ends[:-1]), strict=True):
+        parts = np.split(position[2:].astype(np.int32), ends[:-1])
+        for (arrays, name), part in zip(places, parts, strict=True):
             arrays[name] = part.reshape(arrays[name].shape)
     return RowsBatch(replace(batch, **groups), row_R)
 
 
 def make_lazy_train_step(
-    model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig
+    model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig, unknown: float = 0.0
 ) -> Callable[[TrainState, RowsBatch, jax.Array], tuple[TrainState, Metrics]]:
     """A jitted, pure `step(state, rows_batch, root_key) -> (state, metrics)` that donates the old state.
 
     State, metrics and randomness are those of `make_train_step`; state and checkpoints serve either step.
     """
-    update = make_update(model, tx, loss)
+    update = make_update(model, tx, loss, unknown)
     sizes = {table.name: table.size for table in model.schema.tables}
 
     def step(state: TrainState, rows: RowsBatch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
@@ -89,7 +91,7 @@ def make_lazy_train_step(
             row_R = rows_of(path, leaf)
             return small if row_R is None else leaf.at[row_R].set(small, mode="drop", unique_indices=True)
 
-        small, metrics = update(jax.tree.map_with_path(gather, state), rows.batch, root_key)
+        small, metrics = update(jax.tree.map_with_path(gather, state), rows.batch, root_key, rows.row_R)
         return jax.tree.map_with_path(scatter, state, small), metrics
 
     return jax.jit(step, donate_argnums=0)

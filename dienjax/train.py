@@ -1,6 +1,6 @@
 """The training state, and the pure steps that turn (state, batch) into the next state or into logits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,10 +9,11 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dienjax.batch import Batch
+from dienjax.batch import Array, Batch
 from dienjax.embedding import embed
 from dienjax.losses import LossConfig, total_loss
 from dienjax.metrics import auc_histogram
+from dienjax.unknown import hide
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[["TrainState", Batch, jax.Array], tuple["TrainState", Metrics]]
@@ -41,14 +42,21 @@ def init_state(model: nn.Module, tx: optax.GradientTransformation, batch: Batch,
     return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), jax.jit(tx.init)(params))
 
 
-def make_update(model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig) -> TrainStep:
-    """The pure `step(state, batch, root_key) -> (state, metrics)`, not jitted.
+def make_update(
+    model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig, unknown: float = 0.0
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """The pure `step(state, batch, root_key, row_R=None) -> (state, metrics)`, not jitted.
 
-    The tables in the state may have fewer rows than the schema says, as long as the ids of the batch are theirs.
+    The tables in the state may have fewer rows than the schema says, as long as the ids of the batch are theirs;
+    `row_R` then says by table name which ids these rows are. `unknown` is the share of values that a step hides.
     """
 
-    def step(state: TrainState, batch: Batch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
-        rngs = {"dropout": jax.random.fold_in(root_key, state.step)}
+    def step(
+        state: TrainState, batch: Batch, root_key: jax.Array, row_R: Mapping[str, Array] | None = None
+    ) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(root_key, state.step)
+        rngs = {"dropout": key}
+        batch = hide(batch, model.schema, unknown, jax.random.fold_in(key, 1), row_R)
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Any, Metrics, jax.Array]]:
             variables = {"params": params, "batch_stats": state.batch_stats}
@@ -69,13 +77,16 @@ def make_update(model: nn.Module, tx: optax.GradientTransformation, loss: LossCo
     return step
 
 
-def make_train_step(model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig) -> TrainStep:
+def make_train_step(
+    model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig, unknown: float = 0.0
+) -> TrainStep:
     """A jitted, pure `step(state, batch, root_key) -> (state, metrics)` that donates the old state.
 
-    Its randomness (dropout) is fold_in(root_key, state.step), so a resumed run repeats it. The metrics are device
+    `unknown` is the share of the values of each table that a step takes for unknown (`dienjax.unknown`). Its randomness
+    (dropout, unknown) is fold_in(root_key, state.step), so a resumed run repeats it. The metrics are device
     arrays: the losses as means over the batch, and an AUC histogram to be added up.
     """
-    return jax.jit(make_update(model, tx, loss), donate_argnums=0)
+    return jax.jit(make_update(model, tx, loss, unknown), donate_argnums=0)
 
 
 def make_eval_step(model: nn.Module) -> Callable[[dict[str, Any], Batch], jax.Array]:

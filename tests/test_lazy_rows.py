@@ -14,7 +14,7 @@ from dienjax.lazy_rows import make_lazy_train_step, renumber
 from dienjax.losses import LossConfig
 from dienjax.models import DIEN, DIN
 from dienjax.optimizers import OptimizerConfig, make_optimizer
-from dienjax.schema import UNKNOWN, Behaviour, Dense, Schema, Sparse, Table
+from dienjax.schema import PADDING, UNKNOWN, Behaviour, Dense, Schema, Sparse, Table
 from dienjax.train import init_state, make_train_step
 
 # A batch holds about 40 item ids, so it touches some items and every category; "liked" and "shelf" share tables.
@@ -103,6 +103,16 @@ def test_equals_the_ordinary_step(model, optimizer):
     assert_lazy_equals_dense(model, optimizer, batches)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_hides_the_values_that_the_ordinary_step_hides(share):
+    model, tx, batches = MODELS["DIN"], OPTIMIZERS["sgd"], [random_batch(seed) for seed in range(3)]
+    dense = run(make_train_step(model, tx, LOSS, share), start("DIN", "sgd"), batches)
+    lazy = run(
+        make_lazy_train_step(model, tx, LOSS, share), start("DIN", "sgd"), [renumber(b, SCHEMA) for b in batches]
+    )
+    assert_close(lazy, dense)
+
+
 def test_equals_adam_where_every_row_is_touched():
     """With histories of one slot."""
     batches = [random_batch(seed, [1] * 60 + [0, 0], T=1) for seed in range(3)]
@@ -189,6 +199,6 @@ def test_renumbered_ids_point_at_their_rows(seed):
 
     jax.tree.map_with_path(check, batch, rows.batch)
     for table in schema.tables:
-        row_R, ids = rows.row_R[table.name], found[table.name]
+        row_R, ids = rows.row_R[table.name], [PADDING, UNKNOWN, *found[table.name]]
         assert row_R.dtype == np.int32 and len(row_R) == len(set(row_R)) == min(len(ids), table.size)
-        assert set(row_R[row_R < table.size]) == set(ids) and row_R.min() >= 0
+        assert set(row_R[row_R < table.size]) == set(ids) and row_R[:2].tolist() == [PADDING, UNKNOWN]

@@ -12,7 +12,7 @@ def window_rows(start_B: np.ndarray, end_B: np.ndarray, T: int) -> tuple[np.ndar
     end_B1 = np.asarray(end_B, np.int64)[:, None]
     row_BT = np.maximum(np.asarray(start_B, np.int64)[:, None], end_B1 - T) + np.arange(T)
     mask_BT = row_BT < end_B1
-    row_BT *= mask_BT
+    np.copyto(row_BT, 0, where=~mask_BT)
     return row_BT, mask_BT
 
 

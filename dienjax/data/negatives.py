@@ -5,7 +5,6 @@ from typing import Literal, get_args
 import numpy as np
 
 from dienjax.errors import nearest
-from dienjax.schema import FIRST_ID, UNKNOWN
 
 How = Literal["popularity", "uniform"]
 Own = Literal["allow", "exclude"]
@@ -19,11 +18,14 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 def mix(x: np.ndarray) -> np.ndarray:
     """The splitmix64 finaliser, in place on a uint64 array (Steele, Lea and Flood 2014)."""
-    x ^= x >> np.uint64(30)
+    shifted = x >> np.uint64(30)
+    x ^= shifted
     x *= np.uint64(0xBF58476D1CE4E5B9)
-    x ^= x >> np.uint64(27)
+    np.right_shift(x, np.uint64(27), out=shifted)
+    x ^= shifted
     x *= np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
+    np.right_shift(x, np.uint64(31), out=shifted)
+    x ^= shifted
     return x
 
 
@@ -37,36 +39,45 @@ def sample_keys(seed: int, epoch: int, stream: int, sample_B: np.ndarray) -> np.
 
 def below(n: int | np.ndarray, key: np.ndarray, slot: np.ndarray, attempt: int) -> np.ndarray:
     """Random integers (int64) in [0, n), one per key and slot (broadcast against each other)."""
-    bits = mix((np.asarray(slot, np.uint64) * np.uint64(ATTEMPTS + 1) + np.uint64(attempt)) * _GOLDEN + key)
+    counter = np.asarray(slot, np.uint64) * _times_golden(ATTEMPTS + 1)
+    bits = mix(counter + (key + _times_golden(attempt)))
+    bits >>= np.uint64(11)
     # 53 bits as a float in [0, 1): exact for every n that an array can have, and no division.
-    return ((bits >> np.uint64(11)).view(np.int64) * (2.0**-53) * n).astype(np.int64)
+    return (bits.view(np.int64) * (2.0**-53 * n)).astype(np.int64)
+
+
+def _times_golden(n: int) -> np.uint64:
+    return np.uint64(n * int(_GOLDEN) % 2**64)
 
 
 class Negatives:
-    """Draws event rows whose item is known and differs from a positive.
+    """Draws event rows whose item differs from a positive's.
 
-    A negative is a whole event, so its category and other attributes come from the same row. `popularity`
-    is uniform over events, as in the DIEN authors' code; `uniform` is uniform over known items, each
-    standing for its last event. The unknown item is never drawn: it would be learnt as always negative.
+    A negative is a whole event, so its category and other attributes come from the same row. `popularity` is uniform
+    over the events of the pool; `uniform` is uniform over its items, each standing for its last event there.
+
+    Items are told apart as the log tells them, those without an id of their own (unknown) too, and the pool holds the
+    events that could as well have been the positive. Else "unknown" would tell positives from negatives: where the
+    unknown are never drawn, or where positives are less known to training than what is drawn.
 
     `own="exclude"` also avoids every item of the user, past and future. Both it and `popularity` redraw up
     to 32 times. A user who owns nearly everything then keeps the last draw that differs from the positive;
-    an item that is nearly all of the log gets a draw from `uniform`, so a negative always exists.
+    an item that is nearly all of the pool gets a draw from `uniform`, so a negative always exists.
 
     Args:
-      item_E: item id per event.
+      item_E: which item each event is, see `Store.raw_item_E`.
       offsets: [U + 1] first event row of each user; read for `own="exclude"` only.
-      size: rows of the item table.
+      pool: the event rows that negatives are drawn from, ascending.
 
     Raises:
-      ValueError: fewer than two known items, or an option that does not exist.
+      ValueError: a pool of fewer than two items, or an option that does not exist.
     """
 
     def __init__(
         self,
         item_E: np.ndarray,
         offsets: np.ndarray,
-        size: int,
+        pool: np.ndarray,
         *,
         seed: int = 0,
         how: How = "popularity",
@@ -77,19 +88,20 @@ class Negatives:
                 raise ValueError(f"Negatives: {name}={value!r}; {nearest(str(value), choices)}")
         if seed < 0:
             raise ValueError(f"Negatives: seed={seed}; expected an integer >= 0")
-        self.item_E, self.seed, self.how = item_E, seed, how
-        last_V = np.full(size, -1, np.int64)
-        last_V[item_E] = np.arange(len(item_E))
-        known = FIRST_ID + np.flatnonzero(last_V[FIRST_ID:] >= 0)
-        if len(known) < 2:
+        self.item_E, self.pool, self.seed, self.how = item_E, pool, seed, how
+        items = int(item_E.max(initial=-1)) + 1
+        last_I = np.full(items, -1, np.int64)
+        last_I[item_E[pool]] = pool
+        drawable = np.flatnonzero(last_I >= 0)
+        if len(drawable) < 2:
             raise ValueError(
-                f"Negatives: the log has {len(known)} known item(s); expected at least 2, "
-                "since a negative must differ from its positive: give a log with more items"
+                f"Negatives: {len(drawable)} item(s) to draw from, in {len(pool)} events; expected at least 2, since a "
+                "negative must differ from its positive: give a log with more items"
             )
-        self.known_row_M = last_V[known]
-        self.place_V = np.full(size, -1, np.int64)
-        self.place_V[known] = np.arange(len(known))
-        self.own = OwnItems(item_E, offsets, size) if own == "exclude" else None
+        self.last_row_M = last_I[drawable]
+        self.place_I = np.full(items, -1, np.int64)
+        self.place_I[drawable] = np.arange(len(drawable))
+        self.own = OwnItems(item_E, offsets, items) if own == "exclude" else None
 
     def draw(
         self,
@@ -126,26 +138,26 @@ class Negatives:
     def _propose(self, key: np.ndarray, slot: np.ndarray, item: np.ndarray, attempt: int) -> np.ndarray:
         if self.how == "uniform":
             return self._uniform(key, slot, item, attempt)
-        return below(len(self.item_E), key, slot, attempt)
+        return np.take(self.pool, below(len(self.pool), key, slot, attempt))
 
     def _uniform(self, key: np.ndarray, slot: np.ndarray, item: np.ndarray, attempt: int) -> np.ndarray:
-        """Uniform over the known items without the positive: one draw from a range that skips its place."""
-        place = self.place_V[item]
-        draw = below(len(self.known_row_M) - (place >= 0), key, slot, attempt)
-        return self.known_row_M[draw + ((place >= 0) & (draw >= place))]
+        """Uniform over the pool's items without the positive: one draw from a range that skips its place."""
+        place = self.place_I[item]
+        draw = below(len(self.last_row_M) - (place >= 0), key, slot, attempt)
+        return self.last_row_M[draw + ((place >= 0) & (draw >= place))]
 
     def _judge(self, row: np.ndarray, item: np.ndarray, user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whether each draw may be used at all, and whether it is also final."""
         drawn = np.take(self.item_E, row)
-        fits = (drawn != item) & (drawn != UNKNOWN)
+        fits = drawn != item
         return fits, fits if self.own is None else fits & ~self.own.holds(user, drawn)
 
 
 class OwnItems:
     """The items of each user, to be asked for one: offsets as for `Negatives`, items sorted within each user."""
 
-    def __init__(self, item_E: np.ndarray, offsets: np.ndarray, size: int) -> None:
-        base_E = np.repeat(np.arange(len(offsets) - 1) * size, np.diff(offsets))
+    def __init__(self, item_E: np.ndarray, offsets: np.ndarray, items: int) -> None:
+        base_E = np.repeat(np.arange(len(offsets) - 1) * items, np.diff(offsets))
         sorted_E = base_E + item_E
         sorted_E.sort()
         sorted_E -= base_E

@@ -42,7 +42,7 @@ class StoreSplit:
             raise ValueError(
                 f"StoreSplit: max_len={max_len}, candidates={candidates}; expected max_len >= 1, candidates >= 0"
             )
-        samples, item = store.samples(split), store.schema.item
+        samples = store.samples(split)
         self.store, self.shown, self.schema, self.auxiliary = store, samples.candidates, store.schema, auxiliary
         self.candidates, self.sample_N = candidates, np.arange(len(samples))
         if self.shown is not None:
@@ -51,11 +51,12 @@ class StoreSplit:
         self.start_N = np.maximum(store.offsets[self.user_N], self.end_N - max_len)
         self.length_N = self.end_N - self.start_N
         if auxiliary or self.shown is None:
-            size = store.schema.sizes()[item]
-            self.negatives = Negatives(store.events[item], store.offsets, size, seed=seed, how=negatives, own=own)
+            self.negatives = Negatives(
+                store.raw_item_E, store.offsets, store.train_row, seed=seed, how=negatives, own=own
+            )
 
     def rows(self, index_B: np.ndarray, T: int, epoch: int) -> Batch:
-        store, item = self.store, self.schema.item
+        store = self.store
         user_B, end_B = self.user_N[index_B], self.end_N[index_B]
         row_BT, mask_BT = window_rows(self.start_N[index_B], end_B, T)
         history: dict[str, Array] = {name: gather(column, row_BT, mask_BT) for name, column in store.events.items()}
@@ -63,7 +64,8 @@ class StoreSplit:
         if self.auxiliary:
             # Slots count back from the end, so neither T nor max_len changes a draw.
             slot_BT = end_B[:, None] - row_BT
-            drawn_BT = self.negatives.draw(epoch, HISTORY, index_B, user_B, slot_BT, np.asarray(history[item]))
+            item_BT = np.take(store.raw_item_E, row_BT)
+            drawn_BT = self.negatives.draw(epoch, HISTORY, index_B, user_B, slot_BT, item_BT)
             negative = {name: gather(column, drawn_BT, mask_BT) for name, column in store.events.items()}
         candidate, label_BK, mask_BK = self._candidates(index_B, user_B, end_B, epoch)
         return Batch(
@@ -84,7 +86,7 @@ class StoreSplit:
             row_BK, mask_BK = window_rows(self.from_N[index_B], self.to_N[index_B], self.K)
             field: dict[str, Array] = {n: gather(c, row_BK, mask_BK) for n, c in self.shown.field.items()}
             return field, gather(self.shown.label_C, row_BK, mask_BK), mask_BK
-        positive_B = self.store.events[self.schema.item][end_B]
+        positive_B = self.store.raw_item_E[end_B]
         slot_1N = np.arange(self.candidates)[None, :]
         item_BN = np.broadcast_to(positive_B[:, None], (len(index_B), self.candidates))
         negative_BN = self.negatives.draw(epoch, CANDIDATE, index_B, user_B, slot_1N, item_BN)

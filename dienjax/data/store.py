@@ -1,7 +1,7 @@
 """The event store on disk: memory-mapped columns sorted by (user, time), and samples as a few integers.
 
-manifest.json (the SHA-256 of each file)
-store.json  schema.json  offsets.npy  time.npy  hist_label.npy  users.parquet
+store.json  schema.json  manifest.json (the SHA-256 of each file)  users.parquet
+offsets.npy  time.npy    hist_label.npy  raw_item.npy  train_row.npy
 events/<behaviour>.npy   users/<field>.npy      vocab/<table>.parquet
 splits/<split>/user.npy, end.npy, and with fixed candidates time.npy, first.npy, label.npy, candidate/<field>.npy
 """
@@ -72,6 +72,9 @@ class Store:
       offsets: [U + 1] first event row of each user (int64).
       events: int32 ids [E] by behaviour name, sorted by (user, time).
       time_E: time of each event (int64 or float64).
+      raw_item_E: which of the log's items each event is (int32); unlike an id it tells unknown items apart.
+      train_row: the rows of the events that training knows, from which its negatives are drawn (int64, ascending); all
+        rows where those are of one item.
       users: ids (int32) or dense values (float32) [U] by field name.
       hist_label_E: float32, 1 where an event was a positive signal; None where the log does not say.
       digest: SHA-256 of the manifest, which has that of every file: stores of one digest are equal.
@@ -83,6 +86,8 @@ class Store:
     offsets: np.ndarray
     events: dict[str, np.ndarray]
     time_E: np.ndarray
+    raw_item_E: np.ndarray
+    train_row: np.ndarray
     users: dict[str, np.ndarray]
     hist_label_E: np.ndarray | None = None
     digest: str = ""
@@ -142,6 +147,8 @@ class Store:
             offsets=offsets,
             events={b.name: load_array(path / "events" / f"{b.name}.npy", E, np.int32) for b in schema.behaviours},
             time_E=load_array(path / "time.npy", E, *TIMES),
+            raw_item_E=load_array(path / "raw_item.npy", E, np.int32),
+            train_row=load_array(path / "train_row.npy", None, np.int64),
             users={f.name: load_array(path / "users" / f"{f.name}.npy", U, _dtype(f)) for f in side(schema, "user")},
             hist_label_E=load_array(labels, E, np.float32) if info["hist_label"] else None,
             digest=digest,
@@ -241,6 +248,8 @@ def write_store(
     offsets: np.ndarray,
     events: Mapping[str, np.ndarray],
     time_E: np.ndarray,
+    raw_item_E: np.ndarray,
+    train_row: np.ndarray,
     splits: Mapping[str, Samples],
     vocab: Mapping[str, pd.DataFrame],
     user_values: pd.Series,
@@ -274,6 +283,8 @@ def write_store(
             save = functools.partial(save_array, record)
             save(partial / "offsets.npy", offsets, np.int64)
             save(partial / "time.npy", time_E)
+            save(partial / "raw_item.npy", raw_item_E, np.int32)
+            save(partial / "train_row.npy", train_row, np.int64)
             for name in fields:
                 save(partial / "events" / f"{name}.npy", events[name], np.int32)
             if hist_label_E is not None:

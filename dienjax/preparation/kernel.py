@@ -116,9 +116,7 @@ def build_store(
     if sessions and shown:
         samples = _impressions(shown, sessions, split, user_E, log.time_R, vocabulary, fields)
     else:
-        size, seed = vocabulary[fields.item].size, settings.fractions.seed
-        negatives = Negatives(events[fields.item], offsets, size, seed=seed)
-        samples = _targets(split, user_E, log.time_R, events, fields.item, negatives)
+        samples = _targets(split, offsets, log.code[fields.item], log.time_R, events, settings.fractions.seed)
     return write_store(
         out,
         schema=schema,
@@ -128,6 +126,8 @@ def build_store(
         offsets=offsets,
         events=events,
         time_E=log.time_R,
+        raw_item_E=log.code[fields.item],
+        train_row=_pool(log.code[fields.item], split.train_E),
         users={name: vocabulary[name].ids(code) for name, code in code_U.items()},
         splits=samples,
         vocab={name: v.frame for name, v in vocabulary.items()},
@@ -157,14 +157,15 @@ def _split(settings: Settings, offsets: np.ndarray, time_E: np.ndarray, sessions
 
 
 def _targets(
-    split: Split,
-    user_E: np.ndarray,
-    time_E: np.ndarray,
-    events: dict[str, np.ndarray],
-    item: str,
-    negatives: Negatives,
+    split: Split, offsets: np.ndarray, item_E: np.ndarray, time_E: np.ndarray, events: dict[str, np.ndarray], seed: int
 ) -> dict[str, Samples]:
-    """Samples whose target is an event; validation and test get their negative here."""
+    """Samples whose target is an event; validation and test get their negative here.
+
+    It comes from the events that training does not know, as the positives do: those that made the vocabulary are less
+    often unknown, and "unknown" would be a hint at the positive.
+    """
+    user_E = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    negatives = Negatives(item_E, offsets, _pool(item_E, ~split.train_E), seed=seed)
     samples = {}
     for i, (name, end_N) in enumerate(split.ends.items()):
         user_N, candidates = user_E[end_N], None
@@ -172,7 +173,7 @@ def _targets(
             # Streams beyond those of training: a training run with the same seed does not meet the same draws.
             slot_11 = np.zeros((1, 1), np.int64)
             stream = CANDIDATE + 1 + i
-            negative_N1 = negatives.draw(0, stream, user_N, user_N, slot_11, events[item][end_N][:, None])
+            negative_N1 = negatives.draw(0, stream, user_N, user_N, slot_11, item_E[end_N][:, None])
             row_C = np.concatenate([end_N[:, None], negative_N1], axis=1).ravel()
             candidates = Candidates(
                 first=2 * np.arange(len(end_N) + 1),
@@ -182,6 +183,12 @@ def _targets(
             )
         samples[name] = Samples(user_N, end_N, candidates)
     return samples
+
+
+def _pool(item_E: np.ndarray, wanted_E: np.ndarray) -> np.ndarray:
+    """The rows that negatives are drawn from: the wanted events, or all where those are of one item or none."""
+    row = np.flatnonzero(wanted_E)
+    return row if len(row) and (item_E[row] != item_E[row[0]]).any() else np.arange(len(item_E))
 
 
 def _impressions(

@@ -163,9 +163,7 @@ def test_each_file_damaged_in_five_ways_is_one_clear_error(copy, store):
         swapped = (store.path / other).read_bytes() if other != name else b"0"
         for harm in (b"", whole[: rng.integers(len(whole))], bytes(bits), whole + b"0", swapped):
             (copy / name).write_bytes(harm)
-            with pytest.raises(
-                (ValueError, FileNotFoundError), match="prepare the log again|not an event store|format"
-            ):
+            with pytest.raises((ValueError, FileNotFoundError), match=r"prepare the log again|format"):
                 Store.open(copy).verify()
         (copy / name).write_bytes(whole)
     Store.open(copy).verify()

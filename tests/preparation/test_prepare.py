@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dienjax.data.split import StoreSplit
 from dienjax.data.store import Store
 from dienjax.preparation.prepare import prepare
+from dienjax.schema import UNKNOWN
 
 SMALL = {"user": "u", "item": "i", "time": "t"}
 
@@ -109,7 +111,7 @@ def test_all_knows_what_stands_before_the_last_two(store_all, sequences):
 
 @pytest.mark.parametrize("which", ["store", "store_all"])
 @pytest.mark.parametrize("split", ["valid", "test"])
-def test_evaluation_candidates_are_the_event_and_another_known_item(which, split, request):
+def test_evaluation_candidates_are_the_event_and_another_item(which, split, request):
     store = request.getfixturevalue(which)
     samples = store.samples(split)
     candidate = {name: value_C.reshape(-1, 2) for name, value_C in samples.candidates.field.items()}
@@ -119,10 +121,50 @@ def test_evaluation_candidates_are_the_event_and_another_known_item(which, split
     np.testing.assert_array_equal(samples.candidates.first, 2 * np.arange(len(samples) + 1))
     for name, value_NK in candidate.items():
         np.testing.assert_array_equal(value_NK[:, 0], store.events[name][samples.end_N])
-    assert (item_NK[:, 1] != item_NK[:, 0]).all()
-    assert (item_NK[:, 1] >= 2).all()
+    assert ((item_NK[:, 1] != item_NK[:, 0]) | (item_NK[:, 1] == UNKNOWN)).all()
     pairs = set(zip(store.events["item"].tolist(), store.events["kind"].tolist(), strict=True))
     assert set(map(tuple, np.stack([item_NK[:, 1], candidate["kind"][:, 1]], 1).tolist())) <= pairs
+
+
+@pytest.mark.parametrize("protocol", ["last", "all"])
+def test_negatives_are_as_often_unknown_as_positives(protocol, tmp_path):
+    """Else "unknown" would tell the label on a log that holds no information at all."""
+    rng = np.random.default_rng(5)
+    user = np.repeat(np.arange(4000), 6)
+    item = (rng.random(len(user)) ** 2 * 3000).astype(int)
+    noise = pd.DataFrame({"u": user, "i": item, "t": np.arange(len(user))})
+    store = prepare(noise, tmp_path / "s", **SMALL, protocol=protocol, min_count=6, test_fraction=0.5)
+    positive_N, negative_N = (store.samples("test").candidates.field["i"] == UNKNOWN).reshape(-1, 2).T
+    assert 0.2 < positive_N.mean() < 0.8
+    assert abs(positive_N.mean() - negative_N.mean()) < 0.05
+    batch = StoreSplit(store, "train").rows(np.arange(1000), 5, 0)
+    for positive, negative in (
+        (batch.candidate["i"][:, 0], batch.candidate["i"][:, 1]),
+        (batch.history["i"], batch.negative["i"]),
+    ):
+        assert abs((positive == UNKNOWN).mean() - (negative == UNKNOWN).mean()) < 0.05
+
+
+def test_the_store_tells_unknown_items_apart(log, roles, tmp_path):
+    store = prepare(log, tmp_path / "s", **roles, min_count=10)
+    unknown_E = store.events["item"] == UNKNOWN
+    rare = log["item"].value_counts().pipe(lambda n: n[n < 5]).index
+    assert unknown_E.sum() > 100
+    assert len(np.unique(store.raw_item_E[unknown_E])) >= len(rare)
+    pairs = np.unique(np.stack([store.raw_item_E, store.events["item"]]), axis=1)
+    assert len(pairs.T) == len(np.unique(store.raw_item_E)) == log["item"].nunique()
+    train_user = np.zeros(len(store.offsets) - 1, bool)
+    train_user[store.samples("train").user_N] = True
+    assert store.train_row.tolist() == np.flatnonzero(np.repeat(train_user, np.diff(store.offsets))).tolist()
+
+
+def test_negatives_come_from_the_whole_log_where_the_rest_is_of_one_item(tmp_path):
+    log = pd.DataFrame({"u": list("aabbcc"), "i": [1, 2, 1, 2, 1, 2], "t": range(6)})
+    store = prepare(log, tmp_path / "s", **SMALL, test_fraction=0.34, valid_fraction=0)
+    assert (store.samples("test").candidates.field["i"].reshape(-1, 2)[:, 1] >= 2).all()
+    log["i"] = [1, 1, 1, 1, 1, 2]
+    store = prepare(log, tmp_path / "t", **SMALL, test_fraction=0.34, valid_fraction=0, seed=2)
+    assert len(store.train_row) in (4, 6)
 
 
 def test_a_user_meets_different_negatives_in_valid_and_test(store_all):
@@ -180,7 +222,7 @@ def test_dates_become_seconds(tmp_path, as_text):
         ({"t": ["1", "soon"] + ["2"] * 7}, {}, "time column 't' holds 'soon' in row 1"),
         ({"u": [None, *"aabbbccc"]}, {}, "column 'u' has no value in row 0"),
         ({"i": [1.0, None] + [2.0] * 7}, {}, "column 'i' has no value in row 1"),
-        ({"i": 1}, {}, "1 known item"),
+        ({"i": 1}, {}, r"1 item\(s\) to draw from"),
         ({"u": list("abcdefghi")}, {}, "no training samples under protocol 'last'"),
         ({}, {"protocol": "all", "user": "i"}, "two roles"),
         ({"u": range(9)}, {"protocol": "all"}, "'all' with at least 4"),
@@ -226,6 +268,7 @@ FULL_DISK = """
 import resource, sys
 import numpy as np, pandas as pd
 from dienjax.preparation.prepare import prepare
+from dienjax.schema import UNKNOWN
 
 frame = pd.DataFrame({"u": np.arange(90_000) // 3, "i": np.arange(90_000) % 9, "t": 1})
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
