@@ -9,7 +9,6 @@ manifest inside that rename, and skips a step below the newest one, which a run 
 
 import json
 import logging
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +19,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dienjax.files import new_folder, sha256, write_json
+from dienjax import leftovers
+from dienjax.files import write_json
+from dienjax.folders import Purpose, new_folder
+from dienjax.manifest import damage, manifest_of, read_manifest
 
 Kind = Literal["last", "best"]
+
+PURPOSE = Purpose("a checkpoint", lambda path: True)
+"""A step of this run, whole or damaged, gives way to the same step saved again."""
 
 KEEP: dict[str, int] = {"last": 2, "best": 1}
 """How many checkpoints of each kind stay; older ones go only after the newer one is complete."""
@@ -51,13 +56,11 @@ def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> P
         if leaf.size == 0:
             raise ValueError(f"checkpoint.save: state leaf {name!r} has shape {leaf.shape}; expected some elements")
     step = int(state.step)
-    with new_folder(folder / str(step), force=True) as temporary:
+    with new_folder(folder / str(step), force=True, purpose=PURPOSE) as temporary, manifest_of(temporary):
         with _orbax() as (checkpointer, args):
             checkpointer.save(temporary / "state", args=args.StandardSave(state))
         write_json(temporary / "leaves.json", {name: _describe(leaf) for name, leaf in leaves.items()})
         write_json(temporary / "position.json", position)
-        files = sorted(path for path in temporary.rglob("*") if path.is_file())
-        write_json(temporary / "manifest.json", {f.relative_to(temporary).as_posix(): sha256(f) for f in files})
     _prune(folder, step, KEEP[kind])
     return folder / str(step)
 
@@ -121,28 +124,23 @@ def _prune(folder: Path, newest: int, keep: int) -> None:
     """Removes all but the `keep` newest steps up to `newest`, and what a killed process left behind."""
     kept = sorted(int(p.name) for p in folder.iterdir() if _is_step(p) and int(p.name) <= newest)[-keep:]
     for path in folder.iterdir():
-        left_behind = path.name.startswith(".") and path.suffix in (".tmp", ".old")
-        if left_behind or (_is_step(path) and int(path.name) not in kept):
-            shutil.rmtree(path)
+        if _is_step(path) and int(path.name) not in kept:
+            leftovers.remove(path)
+    leftovers.clear(folder)
 
 
 def _damage(path: Path) -> str:
     """What is wrong with a checkpoint folder, compared with its manifest; empty if it is whole."""
     try:
-        manifest = dict(_read_json(path / "manifest.json"))
+        manifest = read_manifest(path)
     except FileNotFoundError:
         return "manifest.json is missing"
-    except (ValueError, TypeError) as error:
+    except (ValueError, OSError) as error:
         return f"manifest.json cannot be read: {error}"
     for name in ("leaves.json", "position.json"):
         if name not in manifest:
             return f"manifest.json does not list {name}"
-    for name, digest in manifest.items():
-        if not (path / name).is_file():
-            return f"{name} is missing"
-        if sha256(path / name) != digest:
-            return f"{name} is not what was written"
-    return ""
+    return damage(path, manifest)
 
 
 def _check_fit(path: Path, abstract_state: Any) -> None:

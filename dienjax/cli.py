@@ -134,9 +134,13 @@ def train(
     from dienjax.config import Config
     from dienjax.data.store import Store
     from dienjax.fitting import fit_store
+    from dienjax.folders import check_free
+    from dienjax.run import PURPOSE
 
     _keep_compilations()
     settings = Config.load(config, overrides)
+    if force and not resume:
+        check_free(run, force, PURPOSE, [config])
     fit_store(settings, Store.open(store), run, init_from=init_from, resume=resume, force=force, progress=not quiet)
     print(f"{run}: trained; `dienjax evaluate {run}` measures it on the test split")
 

@@ -11,7 +11,7 @@ from flax import linen as nn
 from pydantic import TypeAdapter, ValidationError
 
 from dienjax.errors import nearest
-from dienjax.files import write_text
+from dienjax.files import sealed, write_text
 from dienjax.losses import LossConfig, has_auxiliary
 from dienjax.models import MODELS
 from dienjax.optimizers import OptimizerConfig
@@ -153,7 +153,7 @@ class Config:
         """The config of a TOML file; `overrides` are "section.key=value" with the value written as in TOML."""
         try:
             data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"{path}: not valid TOML: {error}") from error
         for override in overrides:
             apply_override(data, override)
@@ -163,7 +163,8 @@ class Config:
             raise ValueError(f"{path}: {error}") from error
 
     def save(self, path: str | Path) -> None:
-        write_text(path, tomli_w.dumps(self.to_dict()))
+        """Writes the config as TOML; its last line is a comment by which a run knows that the others are whole."""
+        write_text(path, sealed(tomli_w.dumps(self.to_dict())))
 
 
 def _section(where: str, kind: Any, values: Mapping[str, Any]) -> Any:

@@ -6,19 +6,23 @@ import numpy as np
 
 from dienjax.config import Config, DataConfig, FitConfig, ModelConfig
 from dienjax.data.drift import DriftWorld, optimal_auc
+from dienjax.data.store import is_store
 from dienjax.evaluation import evaluate
-from dienjax.files import new_folder, write_json
+from dienjax.files import write_json
 from dienjax.fitting import fit_store
+from dienjax.folders import Purpose, is_empty, new_folder
+from dienjax.leftovers import HIDDEN
 from dienjax.losses import LossConfig
 from dienjax.optimizers import OptimizerConfig
 from dienjax.preparation.prepare import prepare
+from dienjax.run import is_run
 
 
 def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4, force: bool = False) -> dict[str, float]:
     """The test AUC of DIN, of DIEN and of the optimum; leaves a store and two run folders in `out`."""
     world = world or DriftWorld()
     log = world.log()
-    with new_folder(out, force):
+    with new_folder(out, force, PURPOSE):
         pass
     out = Path(out)
     print(f"{world.users:,} users whose interest drifts, {len(log):,} events of {world.items} items")
@@ -42,3 +46,16 @@ def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4, forc
     results["optimum"] = optimal_auc(p_UV, np.bincount(log["item"], minlength=world.items))
     write_json(out / "result.json", results)
     return results
+
+
+def is_demo(path: Path) -> bool:
+    """Whether a folder holds what a demo leaves, finished or not, and nothing else."""
+    parts = {"store": is_store, "din": is_run, "dien": is_run, "result.json": Path.is_file}
+    return all(
+        entry.name in parts and (is_empty(entry) or parts[entry.name](entry))
+        for entry in path.iterdir()
+        if not HIDDEN.fullmatch(entry.name)
+    )
+
+
+PURPOSE = Purpose("a demo", is_demo)

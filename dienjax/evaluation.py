@@ -62,6 +62,8 @@ def evaluate(run: Run | str, data: Store | Dataset, split: str = "test") -> dict
     run = run if isinstance(run, Run) else Run.open(run)
     config = run.config
     run.check_schema(data.schema, f"the store {data.path}" if isinstance(data, Store) else "the data set")
+    if isinstance(data, Store):
+        data.verify()
     dataset: Dataset = data if not isinstance(data, Store) else store_split(config, data, split)
     loader = eval_loader(dataset, config.data.batch_size, config.data.lengths)
     return score(make_eval_step(run.model), run.variables(), loader).metrics(config.loss.task)

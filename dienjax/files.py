@@ -1,30 +1,29 @@
-"""Files and folders that appear under their name only when they are whole, and the fingerprint that tells so later."""
+"""Files that appear under their name only when they are whole, and the fingerprint that tells so later."""
 
 import hashlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dienjax.leftovers import hidden
+
+SEAL = "# SHA-256 of the lines above: "
+
 
 @contextmanager
 def new_file(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it takes the place of `path` on success and is removed on failure."""
-    path = Path(path)
-    temporary = _sibling(path, "tmp")
-    try:
+    path = Path(path).absolute()
+    with hidden(path, folder=False) as temporary:
         yield temporary
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Nothing; `path` then holds `text` in UTF-8, and a reader meets the old or the new content, never a part."""
+    """Writes `text` in UTF-8; a reader of `path` meets the old or the new content, never a part."""
     with new_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         file.write(text)
         file.flush()
@@ -32,7 +31,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, data: Any) -> None:
-    """Nothing; `path` then holds `data` as indented JSON.
+    """Writes `data` as indented JSON.
 
     Raises:
       ValueError: NaN or infinity in `data`, which JSON cannot hold.
@@ -48,35 +47,31 @@ def write_json(path: str | Path, data: Any) -> None:
     write_text(path, text + "\n")
 
 
-@contextmanager
-def new_folder(path: str | Path, force: bool = False) -> Iterator[Path]:
-    """An empty temporary folder beside `path`; it becomes `path` on success and is removed on failure.
-
-    With `force`, what stands at `path` is replaced, but only after the new folder is complete.
+def read_object(path: str | Path) -> dict[str, Any]:
+    """The JSON object in a file.
 
     Raises:
-      FileExistsError: `path` exists and `force` is False; checked before the work and again after it.
+      FileNotFoundError: there is no such file.
+      ValueError: it holds anything else, or NaN, which is no JSON.
     """
-    path = Path(path).absolute()
-    _refuse_existing(path, force)
-    temporary, old = _sibling(path, "tmp"), _sibling(path, "old")
-    temporary.mkdir(parents=True)
     try:
-        yield temporary
-        _refuse_existing(path, force)
-        replaces = os.path.lexists(path)
-        if replaces:
-            os.rename(path, old)
-        try:
-            os.rename(temporary, path)
-        except OSError:
-            if replaces:
-                os.rename(old, path)
-            _refuse_existing(path, force)  # another process was faster
-            raise
-    finally:
-        _remove(temporary)
-    _remove(old)
+        data = json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} cannot be read: it holds a {type(data).__name__}; expected a JSON object")
+    return data
+
+
+def sealed(text: str) -> str:
+    """Lines of text and their SHA-256 in a comment after them."""
+    return f"{text}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file of UTF-8 is what `sealed` gave."""
+    text = path.read_bytes().decode("utf-8")
+    return text == sealed(text.rpartition(SEAL)[0])
 
 
 def sha256(path: str | Path) -> str:
@@ -85,17 +80,17 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refuse_existing(path: Path, force: bool) -> None:
-    if os.path.lexists(path) and not force:
-        raise FileExistsError(f"{path} already exists; choose another name, or use --force to replace it")
+def inside(folder: Path, name: str) -> Path:
+    """The file that a list of a folder's files names, which must be in that folder.
+
+    Raises:
+      ValueError: the name is absolute, has "..", or is a link to elsewhere.
+    """
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts or not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{folder} lists {name!r} among its files, which is not in it; expected a path inside")
+    return path
 
 
-def _sibling(path: Path, what: str) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{what}")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")

@@ -3,12 +3,13 @@
 config.toml     the resolved configuration        checkpoints/last, checkpoints/best
 schema.json     the tables and fields             metrics.jsonl    one line per measurement
 vocab/          raw value → id, one Parquet per table             curves.png
+manifest.json   the SHA-256 of schema.json and of each file in vocab/: what gives ids their meaning
 store.json      what the run was trained on, and where that stood
 init.json       the run whose weights it started from, if any, and the embedding rows taken from it
 import.json     where its weights were imported from, if they were
 """
 
-import json
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,11 @@ from dienjax import checkpoint
 from dienjax.batch import Batch
 from dienjax.config import Config
 from dienjax.data.store import Store
-from dienjax.files import new_folder, write_json
+from dienjax.data.values import read_values
+from dienjax.files import is_sealed, read_object, sha256, write_json
+from dienjax.folders import Purpose, new_folder
+from dienjax.manifest import FILE as MANIFEST
+from dienjax.manifest import manifest_of, read_manifest
 from dienjax.optimizers import make_optimizer
 from dienjax.schema import Schema
 from dienjax.train import TrainState, init_state
@@ -54,30 +59,48 @@ class Run:
           complete: writes what else the folder must hold from the start; gets the run while its path is temporary.
 
         Raises:
-          FileExistsError: the folder exists, and `force` is False.
+          FileExistsError: the folder exists and `force` is False, or it is no run, or holds the store.
         """
         model = config.model.build(schema)
-        with new_folder(path, force) as folder:
+        with new_folder(path, force, PURPOSE, [store.path] if store else []) as folder:
+            with manifest_of(folder):
+                write_json(folder / "schema.json", model.schema.to_json())
+                if store is not None:
+                    (folder / "vocab").mkdir()
+                    for table in schema.tables:
+                        values = store.vocabulary(table.name)
+                        values.to_parquet(folder / "vocab" / f"{table.name}.parquet", index=False)
+            # Not in the manifest: a resumed run may get more epochs, and people mend the path of a store that moved.
             config.save(folder / "config.toml")
-            write_json(folder / "schema.json", model.schema.to_json())
             if store is not None:
                 write_json(folder / "store.json", {"path": str(store.path.absolute()), **store.info})
-                (folder / "vocab").mkdir()
-                for table in schema.tables:
-                    values = store.vocabulary(table.name)
-                    values.to_parquet(folder / "vocab" / f"{table.name}.parquet", index=False)
             if complete is not None:
                 complete(cls(folder, config, model.schema))
         return cls(Path(path), config, model.schema)
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
+        """The run in a folder.
+
+        Raises:
+          FileNotFoundError: it is no run folder.
+          ValueError: its config or its schema is damaged.
+        """
         path = Path(path)
         for name in ("config.toml", "schema.json"):
             if not (path / name).is_file():
                 raise FileNotFoundError(f"{path} is not a run folder: it has no {name}; expected what training wrote")
         config = Config.load(path / "config.toml")
-        return cls(path, config, Schema.from_json(json.loads((path / "schema.json").read_text(encoding="utf-8"))))
+        schema = Schema.from_json(read_object(path / "schema.json"))
+        digests = _digests(path)
+        if digests is not None and sha256(path / "schema.json") != digests.get("schema.json"):
+            raise ValueError(f"{path / 'schema.json'} is not what training wrote: it is damaged, train again")
+        if digests is not None and not is_sealed(path / "config.toml"):
+            raise ValueError(
+                f"{path / 'config.toml'} is not what training wrote, by its last line; restore it, or train with the "
+                "other settings in another folder"
+            )
+        return cls(path, config, schema)
 
     @cached_property
     def model(self) -> nn.Module:
@@ -122,7 +145,7 @@ class Run:
         file = self.path / "store.json"
         if not file.is_file():
             raise FileNotFoundError(f"{self.path} was trained on ready-made arrays, not on a store; name a store")
-        path = Path(json.loads(file.read_text(encoding="utf-8"))["path"])
+        path = Path(str(read_object(file).get("path")))
         if not path.exists():
             raise FileNotFoundError(f"the store of {self.path} is no longer at {path}; name it with --store")
         return Store.open(path)
@@ -134,4 +157,21 @@ class Run:
 
     def vocabulary(self, table: str) -> pd.DataFrame:
         """The (id, value, count) of a table, from id 2 on."""
-        return pd.read_parquet(self.path / "vocab" / f"{table}.parquet")
+        return read_values(self.path, f"vocab/{table}.parquet", _digests(self.path))
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run."""
+    try:
+        config = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
+        return "model" in config and "behaviours" in read_object(path / "schema.json")
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+PURPOSE = Purpose("a run folder", is_run)
+
+
+def _digests(path: Path) -> dict[str, str] | None:
+    """What the manifest of a run says; None for a run of before there was one."""
+    return read_manifest(path) if (path / MANIFEST).is_file() else None

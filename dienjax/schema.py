@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections import Counter
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -10,6 +11,12 @@ from dienjax.errors import nearest
 
 PADDING, UNKNOWN, FIRST_ID = 0, 1, 2
 """Id 0 is padding, id 1 is a value never seen in training, real values start at 2."""
+
+LARGEST = 2**31 - 1
+"""Ids are int32."""
+
+_CONTROL = "\x00-\x1f\x7f-\x9f\ud800-\udfff"
+_FILE_NAME = re.compile(rf"[^./\\{_CONTROL}][^/\\{_CONTROL}]*")
 
 Side = Literal["user", "candidate"]
 
@@ -60,7 +67,8 @@ class Schema:
     A field reads the table of its own name unless `table` says otherwise.
 
     Raises:
-      ValueError: a name used twice, a table that no field reads or that does not exist, an impossible size.
+      ValueError: a name used twice or that cannot be a file's, a table that no field reads or that does not exist, an
+        impossible size.
     """
 
     tables: tuple[Table, ...]
@@ -78,9 +86,7 @@ class Schema:
         if not self.behaviours:
             raise ValueError("Schema.behaviours is empty; expected at least the item, such as Behaviour('item_id')")
         for what, names in (("table", [t.name for t in self.tables]), ("field", self.field_names)):
-            for name, count in Counter(names).items():
-                if count > 1:
-                    raise ValueError(f"Schema: {what} {name!r} stands {count} times; give each its own name")
+            check_names(what, names)
         for name, of in [(f.name, f.of) for f in self.sparse] + [(f.name, f.of) for f in self.dense]:
             if of not in get_args(Side):
                 raise ValueError(f"Schema: field {name!r} is of {of!r}; expected one of {get_args(Side)}")
@@ -91,10 +97,10 @@ class Schema:
         for name in sorted(known - read):
             raise ValueError(f"Schema: no field reads table {name!r}; remove it or name it in a field")
         for table in self.tables:
-            if table.size < 2 or table.dim < 1:
+            if not (_is_whole(table.size, 2) and _is_whole(table.dim, 1)):
                 raise ValueError(
                     f"Schema: table {table.name!r} has size {table.size} and dim {table.dim}; expected size >= 2 "
-                    "(ids 0 and 1 are padding and unknown) and dim >= 1"
+                    f"(ids 0 and 1 are padding and unknown) and dim >= 1, whole numbers up to {LARGEST}"
                 )
 
     @property
@@ -161,3 +167,28 @@ class Schema:
                 lines += [f"- {name}: {mine[name]}"] if name in mine else []
                 lines += [f"+ {name}: {theirs[name]}"] if name in theirs else []
         return "\n".join(lines)
+
+
+def check_names(what: str, names: Sequence[str]) -> None:
+    """Refuses names that cannot all be files of one folder: each names a file of a store, a run or an export.
+
+    Raises:
+      ValueError: a name that is empty, long, begins with a dot, has a slash or an invisible character, or stands
+        twice, be it in capitals.
+    """
+    before: dict[str, str] = {}
+    for name in names:
+        if not isinstance(name, str) or not _FILE_NAME.fullmatch(name) or len(name.encode()) > 200:
+            raise ValueError(
+                f"Schema: {what} {name!r} cannot be the name of a file; expected 1 to 200 bytes of UTF-8 without a "
+                "leading dot, '/', '\\' or control characters: rename it"
+            )
+        other = before.setdefault(name.casefold(), name)
+        if other != name:
+            raise ValueError(f"Schema: {what} {name!r} and {other!r} differ in capitals alone: rename one")
+        if names.count(name) > 1:
+            raise ValueError(f"Schema: {what} {name!r} stands {names.count(name)} times; give each its own name")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= LARGEST

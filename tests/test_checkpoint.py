@@ -205,7 +205,7 @@ import sys, os, signal, jax.numpy as jnp
 from types import SimpleNamespace
 import jax
 from flax import struct
-from dienjax import checkpoint, files
+from dienjax import checkpoint, manifest
 
 @struct.dataclass
 class State:
@@ -217,7 +217,7 @@ def killed(path, data, write=checkpoint.write_json):
     if path.name == where:
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, data)
-checkpoint.write_json = killed
+checkpoint.write_json = manifest.write_json = killed
 checkpoint.save(run, "last", State(jnp.int32(2)), {"step": 2})
 """
 

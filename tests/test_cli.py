@@ -1,5 +1,6 @@
 import inspect
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -49,6 +50,13 @@ def test_train_then_resume(capsys, config, drift_store, tmp_path):
     assert "alpha = 0.5" in (tmp_path / "run/config.toml").read_text()
     assert "already exists" in fails(capsys, *argv)
     assert "fit.epochs: 1 -> 2" in fails(capsys, *argv, "--resume", "--set", "loss.alpha=0.5")
+
+
+def test_a_run_with_the_config_in_it_is_not_replaced(capsys, run, drift_store, tmp_path):
+    shutil.copytree(run.path, tmp_path / "run")
+    own = tmp_path / "run" / "config.toml"
+    message = fails(capsys, "train", own, "--store", drift_store.path, "--run", tmp_path / "run", "--force")
+    assert f"never replaced while {own} is in it" in message and own.exists()
 
 
 def test_train_from_an_earlier_run(capsys, run, config, drift_store, tmp_path, monkeypatch):

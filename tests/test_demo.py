@@ -1,12 +1,13 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 import builders
-from dienjax.demo import demo
+from dienjax.demo import demo, is_demo
 
 
 @pytest.mark.slow
@@ -22,3 +23,15 @@ def test_dien_beats_din_where_interests_drift(tmp_path):
     assert (tmp_path / "demo/dien/curves.png").exists()
     with pytest.raises(FileExistsError):
         demo(tmp_path / "demo")
+
+
+def test_only_what_a_demo_leaves_is_one(store, tmp_path):
+    shutil.copytree(store.path, tmp_path / "store")
+    (tmp_path / "din").mkdir()
+    (tmp_path / ".din.01234567.tmp").mkdir()
+    assert is_demo(tmp_path)  # stopped before its end
+    (tmp_path / "notes.txt").touch()
+    assert not is_demo(tmp_path)
+    (tmp_path / "notes.txt").unlink()
+    (tmp_path / "store" / "store.json").unlink()
+    assert not is_demo(tmp_path)

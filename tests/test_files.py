@@ -1,10 +1,10 @@
-"""Files and folders are whole or absent."""
+"""Files are whole or absent."""
 
 import json
 
 import pytest
 
-from dienjax.files import new_file, new_folder, sha256, write_json, write_text
+from dienjax.files import inside, new_file, read_object, sha256, write_json, write_text
 
 
 def names(folder):
@@ -44,48 +44,19 @@ def test_write_json_refuses_what_json_cannot_hold(tmp_path, value, error):
     assert names(tmp_path) == []
 
 
-def test_new_folder_appears_at_the_end(tmp_path):
-    target = tmp_path / "deep" / "run"
-    with new_folder(target) as folder:
-        (folder / "x").write_text("1")
-        assert not target.exists()
-        assert folder.parent == target.parent
-    assert (target / "x").read_text() == "1"
-    assert names(target.parent) == ["run"]
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "null", "3", '{"a": NaN}', "[" * 100_000, '{"a":' * 100_000, b"\xff\xfe", "9" * 5000]
+)
+def test_what_is_no_object_is_an_error_that_names_the_file(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"a\.json cannot be read: "):
+        read_object(tmp_path / "a.json")
 
 
-def test_new_folder_refuses_an_existing_path(tmp_path):
+def test_a_listed_file_is_inside(tmp_path):
     (tmp_path / "run").mkdir()
-    with pytest.raises(FileExistsError, match=r"run already exists.*--force"), new_folder(tmp_path / "run"):
-        pytest.fail("the work must not start")
-    assert names(tmp_path) == ["run"]
-
-
-def test_new_folder_refuses_a_path_that_came_into_being_meanwhile(tmp_path):
-    with pytest.raises(FileExistsError), new_folder(tmp_path / "run"):
-        write_text(tmp_path / "run", "someone else")
-    assert (tmp_path / "run").read_text() == "someone else"
-    assert names(tmp_path) == ["run"]
-
-
-@pytest.mark.parametrize("kind", ["folder", "file", "link"])
-def test_force_replaces_only_after_the_new_one_is_complete(tmp_path, kind):
-    target, kept = tmp_path / "run", tmp_path / "kept"
-    kept.mkdir()
-    (kept / "old").write_text("old")
-    if kind == "folder":
-        target.mkdir()
-        (target / "old").write_text("old")
-    elif kind == "file":
-        target.write_text("old")
-    else:
-        target.symlink_to(kept)
-    with pytest.raises(KeyboardInterrupt), new_folder(target, force=True):
-        raise KeyboardInterrupt
-    assert (target if kind == "file" else target / "old").read_text() == "old"
-    with new_folder(target, force=True) as folder:
-        (folder / "new").write_text("new")
-        assert (target if kind == "file" else target / "old").read_text() == "old"
-    assert names(target) == ["new"]
-    assert names(tmp_path) == ["kept", "run"]
-    assert names(kept) == ["old"]  # replacing a link leaves what it pointed to
+    (tmp_path / "run" / "link").symlink_to(tmp_path / "other")
+    for name in ("../other", "a/../../other", "/etc/hostname", "link"):
+        with pytest.raises(ValueError, match=r"which is not in it; expected a path inside"):
+            inside(tmp_path / "run", name)
+    assert inside(tmp_path / "run", "vocab/item.json") == tmp_path / "run/vocab/item.json"

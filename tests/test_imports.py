@@ -14,7 +14,10 @@ OPTIONAL = {"torch", "onnx", "onnx_ir", "onnxruntime", "jax2onnx", "matplotlib",
 MODELLING = ("embedding", "layers", "models", "losses", "train", "config", "fitting")
 BELOW = {  # room: what it must not know
     "errors": {"dienjax"},
-    "files": {"dienjax"},
+    "leftovers": {"dienjax"},
+    "files": {"dienjax.errors", "dienjax.schema", "dienjax.data", "dienjax.run", "dienjax.manifest", "dienjax.folders"},
+    "folders": {"dienjax.errors", "dienjax.schema", "dienjax.data", "dienjax.run", "dienjax.manifest"},
+    "manifest": {"dienjax.errors", "dienjax.schema", "dienjax.data", "dienjax.run", "dienjax.folders"},
     "schema": {
         "dienjax.batch",
         "dienjax.embedding",

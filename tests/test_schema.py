@@ -92,6 +92,11 @@ REFUSED = {
     "misspelt table": ({"sparse": (Sparse("x", "itm"),)}, r"table 'itm', which is not declared; did you mean 'item'\?"),
     "unknown table": ({"sparse": (Sparse("x", "zzz"),)}, "table 'zzz', which is not declared; known names: item"),
     "unread table": ({"tables": (ITEM, Table("city", 5))}, "no field reads table 'city'; remove it or name it"),
+    "capitals": ({"dense": (Dense("Item"),)}, "field 'Item' and 'item' differ in capitals alone: rename one"),
+    "a size that is no number": ({"tables": (Table("item", 2.5),)}, "size 2.5 and dim 18"),
+    "true": ({"tables": (Table("item", 5, True),)}, "size 5 and dim True"),
+    "a size beyond int32": ({"tables": (Table("item", 2**31),)}, "whole numbers up to 2147483647"),
+    "a width beyond all": ({"tables": (Table("item", 5, 10**12),)}, "whole numbers up to 2147483647"),
     "no room": ({"tables": (Table("item", 1),)}, "size 1 and dim 18; expected size >= 2"),
     "no width": ({"tables": (Table("item", 5, 0),)}, "size 5 and dim 0; expected size >= 2 .* and dim >= 1"),
 }
@@ -110,5 +115,47 @@ def test_the_smallest_table_is_padding_and_unknown():
 
 @pytest.mark.parametrize("data", [{}, {"tables": [{"name": "item", "rows": 3}]}])
 def test_json_of_something_else(data):
+    with pytest.raises(ValueError, match="not a schema"):
+        Schema.from_json(data)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        ".item",
+        "../../pwned",
+        "/tmp/pwned",
+        "a/b",
+        "a\\b",
+        "a\0",
+        "a\n",
+        "\x9b2J",
+        "\ud800",
+        "ü" * 101,
+        5,
+    ],
+)
+@pytest.mark.parametrize("of", ["table", "behaviour", "sparse", "dense"])
+def test_a_name_that_cannot_be_a_file(name, of):
+    fields = {
+        "table": {"tables": (Table(name, 5),), "behaviours": (Behaviour("item", name),)},
+        "behaviour": {"behaviours": (Behaviour(name, "item"),)},
+        "sparse": {"sparse": (Sparse(name, "item"),)},
+        "dense": {"dense": (Dense(name),)},
+    }
+    with pytest.raises(ValueError, match=r"cannot be the name of a file; expected 1 to 200 bytes"):
+        Schema(**FIELDS | fields[of])
+
+
+@pytest.mark.parametrize("name", ["item id", "categoría", "a.b", "price (€)", "CON:1", "ü" * 100, "a..b", "-rf"])
+def test_names_of_columns_are_free_otherwise(name):
+    assert Schema((Table(name, 5),), (Behaviour(name),)).item == name
+
+
+@pytest.mark.parametrize("data", [None, [], 3, {"tables": 5, "behaviours": [], "sparse": [], "dense": []}])
+def test_json_of_another_shape(data):
     with pytest.raises(ValueError, match="not a schema"):
         Schema.from_json(data)

@@ -1,24 +1,33 @@
 """The event store on disk: memory-mapped columns sorted by (user, time), and samples as a few integers.
 
-store.json  schema.json  offsets.npy  time.npy  hist_label.npy  raw_item.npy  train_row.npy  users.parquet
+store.json  schema.json  manifest.json (the SHA-256 of each file)  users.parquet
+offsets.npy  time.npy    hist_label.npy  raw_item.npy  train_row.npy
 events/<behaviour>.npy   users/<field>.npy      vocab/<table>.parquet
 splits/<split>/user.npy, end.npy, and with fixed candidates time.npy, first.npy, label.npy, candidate/<field>.npy
 """
 
+import functools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dienjax.data.mapped import AGAIN, load_array, save_array
+from dienjax.data.values import read_values
 from dienjax.errors import nearest
-from dienjax.files import new_folder
-from dienjax.schema import Dense, Schema, Side, Sparse
+from dienjax.files import read_object, sha256
+from dienjax.folders import Purpose, check_free, is_empty, new_folder
+from dienjax.manifest import FILE as MANIFEST
+from dienjax.manifest import damage, manifest_of, read_manifest
+from dienjax.schema import Behaviour, Dense, Schema, Side, Sparse, check_names
 
 FORMAT, VERSION = "dienjax event store", 3
+TIMES = np.int64, np.float64
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,7 @@ class Store:
         rows where those are of one item.
       users: ids (int32) or dense values (float32) [U] by field name.
       hist_label_E: float32, 1 where an event was a positive signal; None where the log does not say.
+      digest: SHA-256 of the manifest, which has that of every file: stores of one digest are equal.
     """
 
     path: Path
@@ -80,6 +90,7 @@ class Store:
     train_row: np.ndarray
     users: dict[str, np.ndarray]
     hist_label_E: np.ndarray | None = None
+    digest: str = ""
 
     @classmethod
     def open(cls, path: str | Path) -> "Store":
@@ -97,6 +108,17 @@ class Store:
                 f"Store.open: {str(path)!r} is not an event store, it has no store.json; "
                 "expected a folder that prepare wrote"
             )
+        while True:
+            digest = _digest(path)
+            try:
+                return cls._open(path, digest)
+            except (OSError, ValueError):
+                if _digest(path) == digest:
+                    raise
+            # else another process put another store there meanwhile: that one
+
+    @classmethod
+    def _open(cls, path: Path, digest: str) -> "Store":
         info = _read_json(path / "store.json")
         if info.get("format") != FORMAT:
             raise ValueError(f"Store.open: {str(path)!r} has format {info.get('format')!r}; expected {FORMAT!r}")
@@ -106,26 +128,55 @@ class Store:
                 f"{VERSION}: prepare the log again"
             )
         schema = Schema.from_json(_read_json(path / "schema.json"))
+        _check_info(path, info)
         if schema.hash != info["schema_hash"]:
             raise ValueError(
                 f"Store.open: schema.json of {str(path)!r} has hash {schema.hash}, but the store was written with "
                 f"{info['schema_hash']}: prepare the log again"
             )
-        offsets = _load(path / "offsets.npy")
+        _check_listed(path)
+        offsets = load_array(path / "offsets.npy", None, np.int64)
         labels = path / "hist_label.npy"
+        if not len(offsets):
+            raise ValueError(f"Store.open: offsets.npy of {str(path)!r} is empty: {AGAIN}")
         U, E = len(offsets) - 1, int(offsets[-1])
-        return cls(
+        store = cls(
             path=path,
             schema=schema,
             info=info,
             offsets=offsets,
-            events={b.name: _load(path / "events" / f"{b.name}.npy", E) for b in schema.behaviours},
-            time_E=_load(path / "time.npy", E),
-            raw_item_E=_load(path / "raw_item.npy", E),
-            train_row=_load(path / "train_row.npy"),
-            users={f.name: _load(path / "users" / f"{f.name}.npy", U) for f in side(schema, "user")},
-            hist_label_E=_load(labels, E) if info["hist_label"] else None,
+            events={b.name: load_array(path / "events" / f"{b.name}.npy", E, np.int32) for b in schema.behaviours},
+            time_E=load_array(path / "time.npy", E, *TIMES),
+            raw_item_E=load_array(path / "raw_item.npy", E, np.int32),
+            train_row=load_array(path / "train_row.npy", None, np.int64),
+            users={f.name: load_array(path / "users" / f"{f.name}.npy", U, _dtype(f)) for f in side(schema, "user")},
+            hist_label_E=load_array(labels, E, np.float32) if info["hist_label"] else None,
+            digest=digest,
         )
+        with store._unchanged():
+            return store
+
+    def verify(self) -> None:
+        """Compares every file with the SHA-256 that was written with it; what computes from a store does so first.
+
+        Raises:
+          ValueError: a file is damaged, or the store was replaced since it was opened.
+        """
+        with self._unchanged():
+            if why := damage(self.path, read_manifest(self.path)):
+                raise ValueError(f"Store {str(self.path)!r} is damaged: {why}; {AGAIN}")
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Raises ValueError if at the end there is another store than the one that was opened."""
+        try:
+            yield
+        finally:
+            now = _digest(self.path)
+            if not now:
+                raise FileNotFoundError(f"Store {str(self.path)!r} has no {MANIFEST} (any more): {AGAIN}")
+            if now != self.digest:
+                raise ValueError(f"Store {str(self.path)!r} was replaced or damaged since it was opened: open it again")
 
     @property
     def splits(self) -> list[str]:
@@ -139,31 +190,37 @@ class Store:
         """
         if split not in self.splits:
             raise ValueError(f"Store {str(self.path)!r} has no split {split!r}; {nearest(split, self.splits)}")
+        with self._unchanged():
+            return self._samples(split)
+
+    def _samples(self, split: str) -> Samples:
         folder, N = self.path / "splits" / split, self.info["samples"][split]
-        user_N, end_N = _load(folder / "user.npy", N), _load(folder / "end.npy", N)
+        user_N, end_N = load_array(folder / "user.npy", N, np.int32), load_array(folder / "end.npy", N, np.int64)
         if split not in self.info["fixed_candidates"]:
             return Samples(user_N, end_N)
-        first = _load(folder / "first.npy", N + 1)
+        first = load_array(folder / "first.npy", N + 1, np.int64)
         C = int(first[-1])
-        names = [f.name for f in (*self.schema.behaviours, *side(self.schema, "candidate"))]
-        field = {name: _load(folder / "candidate" / f"{name}.npy", C) for name in names}
-        time_N, label_C = _load(folder / "time.npy", N), _load(folder / "label.npy", C)
+        fields = (*self.schema.behaviours, *side(self.schema, "candidate"))
+        field = {f.name: load_array(folder / "candidate" / f"{f.name}.npy", C, _dtype(f)) for f in fields}
+        time_N, label_C = load_array(folder / "time.npy", N, *TIMES), load_array(folder / "label.npy", C, np.float32)
         return Samples(user_N, end_N, Candidates(first, time_N, field, label_C))
 
     def vocabulary(self, table: str) -> pd.DataFrame:
         """The (id, value, count) of a table, from id 2 on.
 
         Raises:
-          ValueError: the schema has no such table.
+          ValueError: the schema has no such table, or the file is damaged.
         """
         known = [t.name for t in self.schema.tables]
         if table not in known:
             raise ValueError(f"Store {str(self.path)!r} has no table {table!r}; {nearest(table, known)}")
-        return pd.read_parquet(self.path / "vocab" / f"{table}.parquet")
+        with self._unchanged():
+            return read_values(self.path, f"vocab/{table}.parquet", read_manifest(self.path))
 
     def user_values(self) -> pd.Series:
         """The log's own name of each user, by user row."""
-        return pd.read_parquet(self.path / "users.parquet")["value"]
+        with self._unchanged():
+            return read_values(self.path, "users.parquet", read_manifest(self.path))["value"]
 
 
 def side(schema: Schema, of: Side) -> list[Sparse | Dense]:
@@ -172,23 +229,15 @@ def side(schema: Schema, of: Side) -> list[Sparse | Dense]:
     return [f for f in fields if f.of == of]
 
 
-def check_free(path: str | Path, force: bool) -> None:
-    """Refuses a path that a store cannot be written to, before any work is done for it.
+def is_store(path: Path) -> bool:
+    """Whether a folder is an event store, of any version."""
+    try:
+        return read_object(path / "store.json").get("format") == FORMAT
+    except (OSError, ValueError):
+        return False
 
-    Raises:
-      FileExistsError: something is there, and it is no store or `force` is False.
-    """
-    path = Path(path)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if not (path / "store.json").is_file():
-        raise FileExistsError(
-            f"{str(path)!r} exists and is not an event store; it is never replaced: choose another folder"
-        )
-    if not force:
-        raise FileExistsError(
-            f"{str(path)!r} already holds an event store; choose another folder, or replace it: force=True (--force)"
-        )
+
+PURPOSE = Purpose("an event store", is_store)
 
 
 def write_store(
@@ -217,11 +266,10 @@ def write_store(
       ValueError: a field whose name cannot be a file's.
     """
     path = Path(path).absolute()
-    check_free(path, force)
+    force = force or is_empty(path)
+    check_free(path, force, PURPOSE)
+    check_names("split", [*splits])
     fields = [b.name for b in schema.behaviours]
-    for name in (*schema.field_names, *(t.name for t in schema.tables), *splits):
-        if "/" in name or "\\" in name or name.startswith("."):
-            raise ValueError(f"write_store: {name!r} names a file of the store; rename it without '/' or a leading dot")
     info = info | {
         "format": FORMAT,
         "version": VERSION,
@@ -230,57 +278,85 @@ def write_store(
         "samples": {name: len(samples) for name, samples in splits.items()},
         "fixed_candidates": [name for name, samples in splits.items() if samples.candidates is not None],
     }
-    with new_folder(path, force=path.exists()) as partial:
-        _save(partial / "offsets.npy", offsets, np.int64)
-        _save(partial / "time.npy", time_E)
-        _save(partial / "raw_item.npy", raw_item_E, np.int32)
-        _save(partial / "train_row.npy", train_row, np.int64)
-        for name in fields:
-            _save(partial / "events" / f"{name}.npy", events[name], np.int32)
-        if hist_label_E is not None:
-            _save(partial / "hist_label.npy", hist_label_E, np.float32)
-        for field in side(schema, "user"):
-            dtype = np.int32 if isinstance(field, Sparse) else np.float32
-            _save(partial / "users" / f"{field.name}.npy", (users or {})[field.name], dtype)
-        for name, samples in splits.items():
-            _save(partial / "splits" / name / "user.npy", samples.user_N, np.int32)
-            _save(partial / "splits" / name / "end.npy", samples.end_N, np.int64)
-            if (shown := samples.candidates) is not None:
-                _save(partial / "splits" / name / "first.npy", shown.first, np.int64)
-                _save(partial / "splits" / name / "time.npy", shown.time_N)
-                _save(partial / "splits" / name / "label.npy", shown.label_C, np.float32)
-                for of, value in shown.field.items():
-                    _save(partial / "splits" / name / "candidate" / f"{of}.npy", value)
-        (partial / "vocab").mkdir()
-        for table, frame in vocab.items():
-            frame.to_parquet(partial / "vocab" / f"{table}.parquet", index=False)
-        pd.DataFrame({"value": user_values}).to_parquet(partial / "users.parquet", index=False)
-        (partial / "schema.json").write_text(json.dumps(schema.to_json(), indent=1))
-        (partial / "store.json").write_text(json.dumps(info, indent=1))
-        Store.open(partial)
-    return Store.open(path)
+    with new_folder(path, force, PURPOSE) as partial:
+        with manifest_of(partial) as record:
+            save = functools.partial(save_array, record)
+            save(partial / "offsets.npy", offsets, np.int64)
+            save(partial / "time.npy", time_E)
+            save(partial / "raw_item.npy", raw_item_E, np.int32)
+            save(partial / "train_row.npy", train_row, np.int64)
+            for name in fields:
+                save(partial / "events" / f"{name}.npy", events[name], np.int32)
+            if hist_label_E is not None:
+                save(partial / "hist_label.npy", hist_label_E, np.float32)
+            for field in side(schema, "user"):
+                save(partial / "users" / f"{field.name}.npy", (users or {})[field.name], _dtype(field))
+            for name, samples in splits.items():
+                save(partial / "splits" / name / "user.npy", samples.user_N, np.int32)
+                save(partial / "splits" / name / "end.npy", samples.end_N, np.int64)
+                if (shown := samples.candidates) is not None:
+                    save(partial / "splits" / name / "first.npy", shown.first, np.int64)
+                    save(partial / "splits" / name / "time.npy", shown.time_N)
+                    save(partial / "splits" / name / "label.npy", shown.label_C, np.float32)
+                    for of in (*schema.behaviours, *side(schema, "candidate")):
+                        value = shown.field[of.name]
+                        save(partial / "splits" / name / "candidate" / f"{of.name}.npy", value, _dtype(of))
+            (partial / "vocab").mkdir()
+            for table, frame in vocab.items():
+                frame.to_parquet(partial / "vocab" / f"{table}.parquet", index=False)
+            pd.DataFrame({"value": user_values}).to_parquet(partial / "users.parquet", index=False)
+            (partial / "schema.json").write_text(json.dumps(schema.to_json(), indent=1))
+            (partial / "store.json").write_text(json.dumps(info, indent=1))
+        store = Store.open(partial)
+    return replace(store, path=path)  # its arrays stay what was written here, whoever replaces the folder now
 
 
-def _save(file: Path, array: np.ndarray, dtype: type | None = None) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.save(file, np.asarray(array, dtype), allow_pickle=False)
+def _dtype(field: Behaviour | Sparse | Dense) -> type:
+    return np.float32 if isinstance(field, Dense) else np.int32
 
 
-def _load(file: Path, length: int | None = None) -> np.ndarray:
-    if not file.is_file():
-        raise FileNotFoundError(f"Store.open: {str(file)!r} is missing, the store is incomplete: prepare the log again")
+def _digest(path: Path) -> str:
+    """The SHA-256 of a store's manifest; empty where there is none."""
     try:
-        # A plain view of the mapped pages: indexing np.memmap itself costs a wrapper per call.
-        array = np.load(file, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"Store.open: {str(file)!r} cannot be read ({error}): prepare the log again") from error
-    if length is not None and len(array) != length:
-        raise ValueError(f"Store.open: {str(file)!r} has {len(array)} rows; expected {length}: prepare the log again")
-    return array
+        return sha256(path / MANIFEST)
+    except OSError:
+        return ""
+
+
+def _check_info(path: Path, info: dict[str, Any]) -> None:
+    """Refuses a store.json without what opening a store needs."""
+    samples, fixed = info.get("samples"), info.get("fixed_candidates")
+    sound = (
+        isinstance(samples, dict)
+        and all(isinstance(n, int) and n >= 0 for n in samples.values())
+        and isinstance(fixed, list)
+        and all(isinstance(name, str) and name in samples for name in fixed)
+        and isinstance(info.get("schema_hash"), str)
+        and isinstance(info.get("hist_label"), bool)
+    )
+    if not sound:
+        raise ValueError(f"Store.open: store.json of {str(path)!r} is damaged: {AGAIN}")
+    check_names("split", list(info["samples"]))
+
+
+def _check_listed(path: Path) -> None:
+    """Refuses a store that lacks a file, or whose JSON files are not what was written."""
+    try:
+        digests = read_manifest(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"Store.open: {str(path)!r} has no {MANIFEST}, it is incomplete: {AGAIN}") from error
+    except ValueError as error:
+        raise ValueError(f"Store.open: {error}: {AGAIN}") from error
+    for name in digests:
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"Store.open: {str(path / name)!r} is missing, the store is incomplete: {AGAIN}")
+    for name in ("store.json", "schema.json"):
+        if digests.get(name) != sha256(path / name):
+            raise ValueError(f"Store.open: {str(path / name)!r} is not what was written: {AGAIN}")
 
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text())
+        return read_object(file)
     except (FileNotFoundError, ValueError) as error:
-        raise ValueError(f"Store.open: {str(file)!r} cannot be read ({error}): prepare the log again") from error
+        raise ValueError(f"Store.open: {error}: {AGAIN}") from error

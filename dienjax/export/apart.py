@@ -18,8 +18,21 @@ from dienjax.data.store import Store
 from dienjax.export.folder import SAYS, Form, Options, write_folder
 from dienjax.export.graphs import Ids
 from dienjax.export.reduced import Precision
-from dienjax.files import new_folder, write_text
+from dienjax.files import write_text
+from dienjax.folders import Purpose, new_folder
 from dienjax.run import Run
+from dienjax.serving.folder import is_export
+
+PURPOSE = Purpose("an export", is_export)
+
+PROGRAM = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("dienjax", sys.argv[1] + "/__init__.py")
+sys.modules["dienjax"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["dienjax"])
+from dienjax.export.apart import _main; _main()
+"""
+"""Takes this very package, wherever it lies, and with -P no other module from the current folder."""
 
 
 def export_run(
@@ -57,7 +70,8 @@ def export_run(
     for name in ("jax2onnx", "onnx", "onnxruntime") if form == "onnx" else ():
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(f"export_run needs {name}, which is not installed: pip install 'dienjax[onnx]'")
-    with new_folder(output, force) as folder:
+    used = [run.path, *([Path(options.store)] if options.store else [])]
+    with new_folder(output, force, PURPOSE, used) as folder:
         _write_apart(run.path, folder, options)
     return Path(output)
 
@@ -65,7 +79,7 @@ def export_run(
 def _write_apart(run: Path, folder: Path, options: Options) -> None:
     """Calls `write_folder` in a process of its own; shows what it says."""
     call = json.dumps({"run": str(run.absolute()), "folder": str(folder), "options": asdict(options)})
-    command = [sys.executable, "-c", "from dienjax.export.apart import _main; _main()", call]
+    command = [sys.executable, "-P", "-c", PROGRAM, str(Path(__file__).parents[1]), call]
     last: deque[str] = deque(maxlen=60)
     with subprocess.Popen(
         command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -93,7 +107,7 @@ def _write_apart(run: Path, folder: Path, options: Options) -> None:
 
 
 def _main() -> None:
-    call = json.loads(sys.argv[1])
+    call = json.loads(sys.argv[2])
     folder = Path(call["folder"])
     try:
         write_folder(Run.open(call["run"]), folder, Options(**call["options"]))

@@ -28,6 +28,7 @@ class OnSplit:
     def __init__(self, run: Run, variables: dict[str, Any], split: str, store: str = "") -> None:
         opened = Store.open(store) if store else run.store()
         run.check_schema(opened.schema, f"the store {opened.path}")
+        opened.verify()
         data = run.config.data
         self.task, self.split, self.samples = run.config.loss.task, split, len(opened.samples(split))
         self.loader = eval_loader(store_split(run.config, opened, split), data.batch_size, data.lengths)

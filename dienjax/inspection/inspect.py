@@ -19,7 +19,9 @@ def inspect_store(path: str | Path) -> Facts:
     Raises:
       FileNotFoundError, ValueError: no store, an incomplete or a damaged one.
     """
-    return inspect(Store.open(path))
+    store = Store.open(path)
+    store.verify()
+    return inspect(store)
 
 
 def summary(store: Store) -> str:

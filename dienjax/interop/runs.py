@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from dienjax import checkpoint
 from dienjax.config import Config, apply_override
 from dienjax.data.store import Store
-from dienjax.files import write_json
+from dienjax.files import read_object, write_json
+from dienjax.folders import check_free
 from dienjax.interop.convert import SOURCES, VERSIONS, model_config, read_variables, to_state_dict
 from dienjax.interop.files import read_weights, write_weights
-from dienjax.run import Run
+from dienjax.run import PURPOSE, Run
 from dienjax.schema import Schema
 from dienjax.train import TrainState
 
@@ -45,6 +46,7 @@ def import_run(
         is then initialised.
       force: replace the folder if it exists.
     """
+    check_free(path, force, PURPOSE, [Path(weights)])
     state_dict = read_weights(weights)
     store, fields = _schema(Path(schema))
     sections: dict[str, dict[str, Any]] = {}
@@ -118,7 +120,8 @@ def _schema(path: Path) -> tuple[Store | None, Schema]:
     """The store, if it is one, and its schema."""
     if path.is_dir():
         store = Store.open(path)
+        store.verify()
         return store, store.schema
     if not path.is_file():
         raise FileNotFoundError(f"no store and no schema file {str(path)!r}; expected one of them")
-    return None, Schema.from_json(json.loads(path.read_text(encoding="utf-8")))
+    return None, Schema.from_json(read_object(path))

@@ -1,14 +1,16 @@
 """A log in, an event store out: what the arguments of `prepare` must be, and the way from them to the kernel."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import get_args
 
-from dienjax.data.store import Store, check_free
+from dienjax.data.store import PURPOSE, Store
 from dienjax.errors import nearest
+from dienjax.folders import check_free, is_empty
+from dienjax.leftovers import hidden
 from dienjax.preparation.kernel import Fields, Settings, build_store
 from dienjax.preparation.read import Log, Roles
 from dienjax.preparation.sort import Engine, sort_tables
@@ -80,13 +82,17 @@ def prepare(
 
     Raises:
       ValueError: a column that does not exist or cannot be read, no events, no training sample, a single item.
-      FileExistsError: `out` exists.
+      FileExistsError: `out` exists, and is no store or `force` is False; or a file of the log is in it.
     """
     out = Path(out).absolute()
-    check_free(out, force)
+    read = [log if isinstance(log, list | tuple) else [log] for log in (events, impressions)]
+    files = [Path(path) for path in chain(*read) if isinstance(path, str | Path)]
+    check_free(out, force or is_empty(out), PURPOSE, files)
     protocol = protocol or ("last" if impressions is None else "time")
     fractions = Fractions(test_fraction, valid_fraction, seed)
     earlier = Store.open(like) if isinstance(like, str | Path) else like
+    if earlier is not None:
+        earlier.verify()
     settings = Settings(protocol, fractions, min_count, drop_duplicates, earlier, grow, user_id)
     fields = Fields(user, item, time, *map(tuple, (attributes, user_attributes, context, dense)))
     _check(settings, fields, impressions is not None, label, engine)
@@ -106,9 +112,8 @@ def prepare(
     tables = [Table("events", events, roles), *shown_tables]
     columns = {"user": user, "item": item, "time": time, "hist_label": hist_label, "label": label}
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as folder:
-            values, (log, *shown) = sort_tables(tables, Path(folder), engine, progress)
+        with hidden(out, folder=True) as folder:
+            values, (log, *shown) = sort_tables(tables, folder, engine, progress)
             return build_store(
                 values, log, shown[0] if shown else None, fields, settings, out, columns=columns, force=force
             )

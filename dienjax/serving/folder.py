@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dienjax.files import sha256
+from dienjax.files import inside, read_object, sha256
 from dienjax.schema import Schema
 
 FORMAT, FORM = 1, "onnx"
@@ -51,7 +51,7 @@ def read_export(folder: str | Path) -> Export:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing; expected the folder of an export, as `dienjax export` writes it")
     try:
-        facts = json.loads(file.read_bytes())
+        facts = read_object(file)
         known = facts["format"] == FORMAT and facts["form"] == FORM
         export = _export(folder, facts) if known else None
     except (ValueError, KeyError, TypeError) as error:
@@ -62,7 +62,7 @@ def read_export(folder: str | Path) -> Export:
             f"again with this version of dienjax and --form {FORM}"
         )
     for name, digest in export.files.items():
-        verify(folder / name, digest)
+        verify(inside(folder, name), digest)
     return export
 
 
@@ -85,3 +85,11 @@ def verify(file: Path, digest: str) -> None:
         raise FileNotFoundError(f"{file} is missing, though export.json lists it; {AGAIN}")
     if sha256(file) != digest:
         raise ValueError(f"{file} is damaged: its SHA-256 is not {digest}, as in export.json; {AGAIN}")
+
+
+def is_export(path: Path) -> bool:
+    """Whether a folder is an export, of any format and form."""
+    try:
+        return {"format", "form", "schema", "files"} <= read_object(path / "export.json").keys()
+    except (OSError, ValueError):
+        return False

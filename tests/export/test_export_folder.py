@@ -94,7 +94,7 @@ def test_the_command_passes_everything_on(empty_run, tmp_path, monkeypatch, caps
     monkeypatch.setattr(apart, "_write_apart", write)
     options = ["--form", "onnx", "--tables", "int8", "--ids", "int32", "--split", "valid", "--store", "s", "--force"]
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").touch()
+    (tmp_path / "out" / "export.json").write_text('{"format": 0, "form": "", "schema": {}, "files": {}}')
     main(["export", str(empty_run.path), "--output", str(tmp_path / "out"), *options])
     assert calls == [(empty_run.path, folder.Options("onnx", "int8", "int32", "valid", str(Path("s").absolute())))]
     assert capsys.readouterr().out == f"{tmp_path / 'out'}: exported\na table\n\n"
@@ -231,3 +231,19 @@ def test_a_missing_extra_says_what_to_install(empty_run, tmp_path, monkeypatch, 
 def test_wrong_options(empty_run, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         export_run(empty_run, tmp_path / "out", **options)
+
+
+def test_no_module_of_the_current_folder_is_executed(empty_run, tmp_path, monkeypatch):
+    for name in ("json", "jax", "dienjax", "dienjax/export"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("open('trapped', 'w')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError, match=r"failed: FileNotFoundError: no whole 'last' checkpoint"):
+        export_run(empty_run.path, tmp_path / "out", form="stablehlo")
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_what_is_no_export_is_never_replaced(empty_run, drift_store, tmp_path):
+    for other in (empty_run.path, drift_store.path, drift_store.path.parent):
+        with pytest.raises(FileExistsError, match="is not an export; it is never replaced"):
+            export_run(empty_run, other, form="stablehlo", force=True)

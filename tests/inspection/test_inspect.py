@@ -12,6 +12,7 @@ from dienjax.cli import main
 from dienjax.data.store import Store
 from dienjax.inspection import damage, facts
 from dienjax.inspection.inspect import alarms, bars, bin_names, inspect, inspect_store, shown_time, summary, text
+from dienjax.manifest import manifest_of
 from dienjax.preparation.prepare import prepare
 
 EVENTS = {"user": "user", "item": "item", "time": "when", "attributes": ["kind"]}
@@ -44,9 +45,13 @@ def copy(store, tmp_path):
 
 
 def change(store, file, row, value):
+    """As if prepare had written it so: the manifest fits."""
     column = np.load(store / file)
     column[row] = value
     np.save(store / file, column)
+    (store / "manifest.json").unlink()
+    with manifest_of(store):
+        pass
 
 
 @pytest.mark.parametrize("which", ["store", "store_all", "store_shown"])

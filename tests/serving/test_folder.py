@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from dienjax.files import sha256
 from dienjax.serving.folder import read_export
 
 VOCABULARY = "vocab/city.json"
@@ -100,4 +101,21 @@ def test_the_digest_is_sha256(folder):
 def test_programs_are_not_for_onnxruntime(folder):
     change(folder, form="stablehlo")
     with pytest.raises(ValueError, match=r"form 'stablehlo'; expected 1 and 'onnx': .* --form onnx"):
+        read_export(folder)
+
+
+@pytest.mark.parametrize("name", ["vocab/../../secret", "vocab//etc/hostname", "vocab/link"])
+def test_files_elsewhere_are_not_read(folder, tmp_path, name):
+    (tmp_path / "secret").write_text("[1]")
+    (folder / "vocab" / "link").symlink_to(tmp_path / "secret")
+    files = json.loads((folder / "export.json").read_text())["files"]
+    change(folder, files={**files, name: sha256(tmp_path / "secret")})
+    with pytest.raises((ValueError, FileNotFoundError), match=r"which is not in it|is missing"):
+        read_export(folder)
+
+
+def test_a_table_whose_name_leads_elsewhere(folder):
+    text = (folder / "export.json").read_text().replace('"name": "city"', '"name": "../../city"')
+    (folder / "export.json").write_text(text)
+    with pytest.raises(ValueError, match="cannot be the name of a file"):
         read_export(folder)
