@@ -87,6 +87,7 @@ def fit_store(
     config: Config, store: Store, path: str | Path, *, init_from: Run | str | Path | None = None, **how: bool
 ) -> Run:
     """Trains on the splits of an event store that `config.data` names; `init_from` and the flags are those of `fit`."""
+    config = config.for_splits(store.splits)
     train = store_split(config, store, config.data.train, auxiliary=config.auxiliary)
     valid = store_split(config, store, config.data.valid) if config.data.valid else None
     return fit(config, train, valid, path, store=store, init_from=init_from, **how)
