@@ -18,8 +18,11 @@ from dienjax.data.store import Store
 from dienjax.export.folder import SAYS, Form, Options, write_folder
 from dienjax.export.graphs import Ids
 from dienjax.export.reduced import Precision
-from dienjax.files import new_folder, write_text
+from dienjax.files import new_folder
 from dienjax.run import Run
+
+FAILED = "failed: "
+"""Begins the line with which the process tells its error."""
 
 
 def export_run(
@@ -67,6 +70,7 @@ def _write_apart(run: Path, folder: Path, options: Options) -> None:
     call = json.dumps({"run": str(run.absolute()), "folder": str(folder), "options": asdict(options)})
     command = [sys.executable, "-c", "from dienjax.export.apart import _main; _main()", call]
     last: deque[str] = deque(maxlen=60)
+    why = ""
     with subprocess.Popen(
         command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, errors="replace",
@@ -74,6 +78,8 @@ def _write_apart(run: Path, folder: Path, options: Options) -> None:
         try:
             for line in process.stdout or ():
                 last.append(line)
+                if line.startswith(FAILED):
+                    why = json.loads(line.removeprefix(FAILED))
                 if line.startswith(SAYS):
                     print(line, end="", file=sys.stderr, flush=True)
         except BaseException:
@@ -81,10 +87,7 @@ def _write_apart(run: Path, folder: Path, options: Options) -> None:
             raise
     if process.returncode == 0:
         return
-    failure = folder / "error.txt"
-    if failure.exists():
-        why = failure.read_text(encoding="utf-8")
-    else:
+    if not why:
         tail = "".join([*last][-8:])
         why = f"its process ended with code {process.returncode} (-9: out of memory?):\n{tail}"
     error = RuntimeError(f"exporting {run} failed: {why}")
@@ -99,5 +102,6 @@ def _main() -> None:
         write_folder(Run.open(call["run"]), folder, Options(**call["options"]))
     except Exception as error:
         traceback.print_exc()
-        write_text(folder / "error.txt", f"{type(error).__name__}: {error}")
+        why = json.dumps(f"{type(error).__name__}: {error}")
+        print(FAILED + why, flush=True)  # not in a file: the disk may be full
         sys.exit(1)
