@@ -7,8 +7,11 @@ is written under a temporary name and renamed when it is complete. Orbax's own C
 manifest inside that rename, and skips a step below the newest one, which a run that fell back must save.
 """
 
+import errno
 import json
 import logging
+import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +50,7 @@ def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> P
     Raises:
       TypeError: a leaf that is no array.
       ValueError: NaN in `position`, or an array without elements.
+      OSError: the disk is full; the checkpoints before stay whole.
     """
     folder = _folder(run, kind)
     leaves = named_leaves(state)
@@ -56,7 +60,11 @@ def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> P
         if leaf.size == 0:
             raise ValueError(f"checkpoint.save: state leaf {name!r} has shape {leaf.shape}; expected some elements")
     step = int(state.step)
-    with new_folder(folder / str(step), force=True, purpose=PURPOSE) as temporary, manifest_of(temporary):
+    with (
+        _full_disk(run, step),
+        new_folder(folder / str(step), force=True, purpose=PURPOSE) as temporary,
+        manifest_of(temporary),
+    ):
         with _orbax() as (checkpointer, args):
             checkpointer.save(temporary / "state", args=args.StandardSave(state))
         write_json(temporary / "leaves.json", {name: _describe(leaf) for name, leaf in leaves.items()})
@@ -175,13 +183,29 @@ def _read_json(path: Path) -> Any:
 
 
 @contextmanager
+def _full_disk(run: str | Path, step: int) -> Iterator[None]:
+    """Says in one sentence that there is no room, also where Orbax does so in the words of its storage."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        storage = re.search(r"os_error_code='(\d+)'", str(error))
+        code = int(storage[1]) if storage else getattr(error, "errno", None)
+        if code not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        before = steps(run, "last")
+        whole = f"that of step {before[-1]} is whole: " if before else ""
+        why = f"{os.strerror(code).lower()}; {whole}free space, and go on with --resume"
+        raise OSError(f"checkpoint of step {step} in {run}: {why}") from error
+
+
+@contextmanager
 def _orbax() -> Iterator[tuple[Any, Any]]:
-    """A blocking Orbax checkpointer and its `args` module, with absl's log lines held back meanwhile."""
+    """A blocking Orbax checkpointer and its `args` module, without absl's log: what fails is raised as well."""
     logger = logging.getLogger("absl")
     import orbax.checkpoint as ocp  # not at the top: the import takes a quarter of a second
 
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             yield checkpointer, ocp.args

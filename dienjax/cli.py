@@ -2,9 +2,10 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
@@ -109,7 +110,7 @@ def prepare(
 
 
 def train(
-    config: Positional[Path],
+    config: Positional[str],
     store: Path,
     run: Path,
     overrides: Overrides = (),
@@ -121,8 +122,8 @@ def train(
     """Train a model on an event store and leave a run folder.
 
     Args:
-      config: TOML file, such as those in experiments/.
-      store: event store, as data_prep writes it.
+      config: TOML file, or the name of one that is shipped: dien, din.
+      store: event store, as `dienjax prepare` writes it.
       run: folder for the checkpoints, the metrics and the curves.
       overrides: one changed setting, with the value written as in TOML; may be given again.
       init_from: run folder whose weights the new run starts from: embedding rows go where their values went, values
@@ -140,7 +141,7 @@ def train(
     _keep_compilations()
     settings = Config.load(config, overrides)
     if force and not resume:
-        check_free(run, force, PURPOSE, [config])
+        check_free(run, force, PURPOSE, [Path(config)])
     fit_store(settings, Store.open(store), run, init_from=init_from, resume=resume, force=force, progress=not quiet)
     print(f"{run}: trained; `dienjax evaluate {run}` measures it on the test split")
 
@@ -191,7 +192,8 @@ def describe(target: Positional[Path], store: Path | None = None, svg: Path | No
     """Show a model as a table of modules, shapes and parameter counts, and as a diagram of its data flow.
 
     Args:
-      target: run folder, or a TOML config (then the schema comes from --store, or is an example).
+      target: run folder, or a TOML config or the name of one that is shipped: dien, din (then the schema comes from
+        --store, or is an example).
       store: event store whose schema a config is described with.
       svg: where the diagram goes; default: model.svg in the run folder, or the config's name with .svg here.
     """
@@ -345,20 +347,33 @@ def _keep_compilations() -> None:
 def main(argv: list[str] | None = None) -> None:
     """Runs the command that the arguments name.
 
-    Exits with 2 and one clear message on a mistake, with 128 + the signal's number if one stopped the training.
+    Exits with 2 and one clear message on a mistake, with 128 + the signal's number if one stopped the command. An error
+    that no input may cause is raised.
     """
     argv = sys.argv[1:] if argv is None else argv
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="dienjax", description=_description(), args=argv, config=(FlagCreatePairsOff,)
         )
-    except Exception as error:
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `dienjax inspect ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left must not fail once more at exit
+        sys.exit(128 + signal.SIGPIPE)
+    except KeyboardInterrupt:
+        _stop(argv, "stopped by SIGINT", 128 + signal.SIGINT)
+    except (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError) as error:
         from dienjax.errors import Interrupted
 
-        if not isinstance(error, (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError)):
-            raise
-        print(f"dienjax {' '.join(argv[:1])}: {error}", file=sys.stderr)
-        sys.exit(128 + error.number if isinstance(error, Interrupted) else 2)
+        text = str(error) or type(error).__name__
+        if isinstance(error, MemoryError) or text.startswith("RESOURCE_EXHAUSTED"):
+            line = text.partition("\n")[0]
+            text = f"out of memory: {line}; try a smaller data.batch_size, data.max_len or model, or another machine"
+        _stop(argv, text, 128 + error.number if isinstance(error, Interrupted) else 2)
+
+
+def _stop(argv: list[str], text: str, code: int) -> NoReturn:
+    print(f"dienjax {' '.join(argv[:1])}: {text}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _description() -> str:

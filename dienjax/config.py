@@ -2,13 +2,14 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tomli_w
 from flax import linen as nn
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field
 
 from dienjax.errors import nearest
 from dienjax.files import sealed, write_text
@@ -16,6 +17,13 @@ from dienjax.losses import LossConfig, has_auxiliary
 from dienjax.models import MODELS
 from dienjax.optimizers import OptimizerConfig
 from dienjax.schema import Schema
+from dienjax.settings import Count, Share, Width, check, checked
+
+CONFIGS = Path(__file__).parent / "configs"
+"""The shipped configs, whose names `Config.load` takes as well."""
+
+Length = Annotated[int, Field(ge=1, le=100_000)]
+Positive = Annotated[int, Field(ge=1, le=10**6)]
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class DataConfig:
 
     Attributes:
       train: the training split. Of a store with protocol "last": "train" has the last event of every training user
-        (the DIEN paper), "train_all" every event of them.
+        (the DIEN paper), "train_all" every event of them. "auto" takes "train_all" where there is one, else "train".
       valid: the split that chooses the checkpoint; "" trains without one.
       batch_size: histories a batch; each has its positive and its sampled negative as candidates.
       max_len: the most recent behaviours that are used.
@@ -39,12 +47,15 @@ class DataConfig:
 
     train: str = "train"
     valid: str = "valid"
-    batch_size: int = 128
-    max_len: int = 50
-    lengths: int | tuple[int, ...] = 8
+    batch_size: Positive = 128
+    max_len: Length = 50
+    lengths: Length | Annotated[tuple[Length, ...], Field(min_length=1)] = 8
     negatives: Literal["popularity", "uniform"] = "popularity"
     own: Literal["allow", "exclude"] = "allow"
-    unknown: float = 0.01
+    unknown: Share = 0.01
+
+    def __post_init__(self) -> None:
+        check("data", self)
 
 
 @dataclass(frozen=True)
@@ -61,13 +72,16 @@ class FitConfig:
       seed: of the parameters, the shuffling, the sampled negatives and dropout.
     """
 
-    epochs: int = 3
-    evaluate_every: int = 0
-    patience: int = 2
-    save_every: int = 1000
-    log_every: int = 50
+    epochs: Positive = 3
+    evaluate_every: Count = 0
+    patience: Count = 2
+    save_every: Count = 1000
+    log_every: Positive = 50
     tensorboard: bool = False
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+
+    def __post_init__(self) -> None:
+        check("fit", self)
 
 
 @dataclass(frozen=True)
@@ -81,15 +95,16 @@ class ModelConfig:
     """
 
     name: str = "DIEN"
-    dim: int | dict[str, int] = 0
+    dim: Literal[0] | Width | dict[str, Width] = 0
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check("model", self)
         if self.name not in MODELS:
             raise ValueError(f"model.name is {self.name!r}; {nearest(self.name, MODELS)}")
         _refuse_unknown("model", self.options, {*self.defaults, "name", "dim"})
-        hints = get_type_hints(MODELS[self.name])
-        options = {k: _typed(f"model.{k}", hints[k], v) for k, v in self.options.items()}
+        hints = get_type_hints(MODELS[self.name], include_extras=True)
+        options = {k: checked(f"model.{k}", hints[k], v) for k, v in self.options.items()}
         object.__setattr__(self, "options", options)
 
     def build(self, schema: Schema) -> nn.Module:
@@ -111,17 +126,6 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     fit: FitConfig = field(default_factory=FitConfig)
-
-    def __post_init__(self) -> None:
-        for where, value, least in (
-            ("data.batch_size", self.data.batch_size, 1),
-            ("data.max_len", self.data.max_len, 1),
-            ("fit.epochs", self.fit.epochs, 1),
-            ("fit.log_every", self.fit.log_every, 1),
-            ("fit.seed", self.fit.seed, 0),
-        ):
-            if value < least:
-                raise ValueError(f"{where} is {value}; expected at least {least}")
 
     @property
     def auxiliary(self) -> bool:
@@ -148,11 +152,21 @@ class Config:
             sections[name] = _section(name, parts[name].default_factory, section)
         return cls(**sections)
 
+    def for_splits(self, splits: Iterable[str]) -> "Config":
+        """The config that names the training split, where it leaves the choice open."""
+        train = "train_all" if "train_all" in splits else "train"
+        return replace(self, data=replace(self.data, train=train)) if self.data.train == "auto" else self
+
     @classmethod
     def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> "Config":
-        """The config of a TOML file; `overrides` are "section.key=value" with the value written as in TOML."""
+        """The config of a TOML file, or the shipped one of that name, such as "dien"; a file goes before it.
+
+        Args:
+          overrides: "section.key=value" with the value written as in TOML.
+        """
+        path = _file(path)
         try:
-            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"{path}: not valid TOML: {error}") from error
         for override in overrides:
@@ -167,20 +181,19 @@ class Config:
         write_text(path, sealed(tomli_w.dumps(self.to_dict())))
 
 
+def _file(path: str | Path) -> Path:
+    if Path(path).exists() and not Path(path).is_dir():
+        return Path(path)
+    shipped = {file.stem: file for file in CONFIGS.glob("*.toml")}
+    if str(path) not in shipped:
+        known = ", ".join(sorted(shipped, key=lambda name: -SequenceMatcher(None, name, str(path)).ratio()))
+        raise FileNotFoundError(f"no config {str(path)!r}; expected a TOML file, or one that is shipped: {known}")
+    return shipped[str(path)]
+
+
 def _section(where: str, kind: Any, values: Mapping[str, Any]) -> Any:
     _refuse_unknown(where, values, {f.name for f in fields(kind)})
-    hints = get_type_hints(kind)
-    return kind(**{k: _typed(f"{where}.{k}", hints[k], v) for k, v in values.items()})
-
-
-def _typed(where: str, hint: Any, value: Any) -> Any:
-    if is_dataclass(hint):
-        return value
-    try:
-        return TypeAdapter(hint).validate_python(value)
-    except ValidationError as error:
-        reasons = "; ".join(dict.fromkeys(e["msg"] for e in error.errors()))
-        raise ValueError(f"{where} is {value!r}: {reasons}") from error
+    return kind(**values)
 
 
 def _refuse_unknown(where: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -198,4 +211,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()  # a bare word is a string
-    data.setdefault(sections[0], {})[name] = value
+    section = data.setdefault(sections[0], {})
+    if not isinstance(section, dict):
+        raise ValueError(f"{sections[0]} is {section!r}; expected a section [{sections[0]}]")
+    section[name] = value

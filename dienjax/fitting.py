@@ -88,6 +88,7 @@ def fit_store(
 ) -> Run:
     """Trains on the splits of an event store that `config.data` names; `init_from` and the flags are those of `fit`."""
     store.verify()
+    config = config.for_splits(store.splits)
     train = store_split(config, store, config.data.train, auxiliary=config.auxiliary)
     valid = store_split(config, store, config.data.valid) if config.data.valid else None
     return fit(config, train, valid, path, store=store, init_from=init_from, **how)

@@ -2,13 +2,15 @@
 
 from functools import reduce
 from itertools import accumulate
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from pydantic import Field
 
 from dienjax.matmul import by_row
+from dienjax.settings import Widths
 
 Activation = Literal[
     "relu", "sigmoid", "tanh", "prelu", "dice", "prelu_torch", "dice_deepctr_torch", "dice_torch_rechub"
@@ -180,6 +182,7 @@ class MLP(nn.Module):
 
 
 Attention = Literal["mlp", "bilinear", "author"]
+AttentionHidden = Annotated[Widths, Field(min_length=1)]
 
 MANY = 64
 """Candidates from which on `_product` is faster than `_sum` in onnxruntime."""

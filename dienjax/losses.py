@@ -10,6 +10,7 @@ import optax
 from dienjax.batch import Batch
 from dienjax.metrics import Task
 from dienjax.models.output import Auxiliary, Output
+from dienjax.settings import Factor, check
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,12 @@ class LossConfig:
     """
 
     task: Task = "binary"
-    alpha: float = 1.0
-    l2_embedding: float = 0.0
-    l2_tower: float = 0.0
+    alpha: Factor = 1.0
+    l2_embedding: Factor = 0.0
+    l2_tower: Factor = 0.0
+
+    def __post_init__(self) -> None:
+        check("loss", self)
 
 
 def has_auxiliary(model: Any, loss: LossConfig) -> bool:

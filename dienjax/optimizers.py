@@ -1,11 +1,14 @@
 """Optimizers and learning-rate schedules by name, from optax."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
+from pydantic import Field
+
+from dienjax.settings import Count, Factor, Share, check
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class OptimizerConfig:
       learning_rate: the peak learning rate.
       schedule: "constant"; "cosine" to 0 at the last step; "exponential", × decay per epoch; or "staircase", × decay
         after each epoch (the DIEN authors' code: 0.5).
-      decay: factor per epoch of the exponential and staircase schedules.
+      decay: factor per epoch of the exponential and staircase schedules, at most 1.
       warmup_steps: linear warm-up from 0; the schedule, and its decay per epoch, starts after it.
       weight_decay: decoupled for adamw; for the others added to the gradient, as torch does.
       momentum: of sgd; 0 is none.
@@ -29,14 +32,17 @@ class OptimizerConfig:
     """
 
     name: Literal["adam", "adamw", "sgd", "adagrad", "rowwise_adagrad"] = "adam"
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     schedule: Literal["constant", "cosine", "exponential", "staircase"] = "constant"
-    decay: float = 0.5
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    momentum: float = 0.0
-    clip_norm: float = 0.0
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.5
+    warmup_steps: Count = 0
+    weight_decay: Factor = 0.0
+    momentum: Share = 0.0
+    clip_norm: Factor = 0.0
     rows: Literal["lazy", "dense"] = "lazy"
+
+    def __post_init__(self) -> None:
+        check("optimizer", self)
 
 
 def learning_rate(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> optax.Schedule:

@@ -293,3 +293,21 @@ def test_saved_on_four_devices_restores_on_one_without_a_word(tmp_path):
 def test_position_is_plain_json(tmp_path):
     path = checkpoint.save(tmp_path, "last", make_state(), {"epoch": 4})
     assert json.loads((path / "position.json").read_text()) == {"epoch": 4}
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_full_disk_is_one_sentence(before, tmp_path, caplog):
+    resource = pytest.importorskip("resource", reason="needs a system that limits the size of files")
+    if before:
+        checkpoint.save(tmp_path, "last", make_state(3), {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    big = make_state(7, rows=100_000)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"checkpoint of step 7 in .*: file too large; .*free space, and") as refused:
+            checkpoint.save(tmp_path, "last", big, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ("that of step 3 is whole" in str(refused.value)) == before
+    assert not caplog.records, "Orbax prints a hundred lines"
+    assert os.listdir(tmp_path / "checkpoints/last") == (["3"] if before else [])

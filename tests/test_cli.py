@@ -1,6 +1,8 @@
 import inspect
 import json
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -103,6 +105,64 @@ def test_mistakes_get_one_message_and_exit_code_2(capsys, run, config, drift_sto
     assert "not a run folder" in fails(capsys, "evaluate", tmp_path)
     assert "no split 'tes'" in fails(capsys, "evaluate", run.path, "--split", "tes")
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_are_refused_before_anything_is_read_or_made(capsys, tmp_path):
+    new = ["train", "dien", "--store", tmp_path / "none", "--run", tmp_path / "run"]
+    for setting, expected in (
+        ("model.tower=[0]", "model.tower is [0]; expected each at least 1"),
+        ("model.attention_hidden=[]", "model.attention_hidden is []; expected at least 1 item"),
+        ("data.batch_size=100000000000", "data.batch_size is 100000000000; expected at most 1000000"),
+        ("optimizer.learning_rate=-0.1", "optimizer.learning_rate is -0.1; expected a number above 0"),
+        ("fit.seed=99999999999999999999", "fit.seed is 99999999999999999999; expected at most 4294967295"),
+    ):
+        assert fails(capsys, *new, "--set", setting).endswith(f"dien.toml: {expected}\n")
+    assert not (tmp_path / "run").exists()
+    new[1] = "dein"
+    said = "no config 'dein'; expected a TOML file, or one that is shipped: din, dien"
+    assert fails(capsys, *new) == f"dienjax train: {said}\n"
+    assert fails(capsys, "describe", "dein") == f"dienjax describe: {said}\n"
+
+
+def test_a_shipped_config_is_described_by_its_name(capsys, tmp_path):
+    main(["describe", "din", "--svg", str(tmp_path / "din.svg")])
+    assert capsys.readouterr().out.startswith("DIN\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (MemoryError("Unable to allocate 3 TiB"), 2, "out of memory: Unable to allocate 3 TiB; try a smaller"),
+        (RuntimeError("RESOURCE_EXHAUSTED: 3 TiB\nat 0x7f"), 2, "out of memory: RESOURCE_EXHAUSTED: 3 TiB; try a"),
+        (RecursionError("too deep"), 2, "too deep"),
+        (EOFError(), None, ""),
+        (KeyError("bug"), None, ""),
+        (KeyboardInterrupt(), 130, "stopped by SIGINT"),
+    ],
+)
+def test_how_a_command_ends(error, code, said, capsys, tmp_path, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("dienjax.prediction.predict_file", fail)
+    argv = ["predict", str(tmp_path), "--input", "a", "--output", "b"]
+    if code is None:
+        with pytest.raises(type(error)):
+            main(argv)
+        return
+    with pytest.raises(SystemExit) as left:
+        main(argv)
+    assert left.value.code == code
+    line = capsys.readouterr().err
+    assert line.startswith(f"dienjax predict: {said}") and line.count("\n") == 1
+
+
+def test_a_reader_that_has_enough_ends_it_silently(drift_store):
+    command = [sys.executable, "-c", "from dienjax.cli import main; main()", "inspect", str(drift_store.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_a_signal_is_the_exit_code(capsys, config, drift_store, tmp_path, monkeypatch):

@@ -149,10 +149,10 @@ def test_activations(kind):
     np.testing.assert_allclose(builders.apply(Activate(kind), variables, x, mask, train=False), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_mlp(batch_norm):
+@pytest.mark.parametrize(("hidden", "batch_norm"), [((5, 3), False), ((5, 3), True), ((), False)])
+def test_mlp(hidden, batch_norm):
     x, mask = random(6, 4), np.ones(6, bool)
-    mlp = MLP((5, 3), "prelu", batch_norm)
+    mlp = MLP(hidden, "prelu", batch_norm)
     variables = builders.random_variables(mlp, x, mask, train=False)
     expected = [oracle.mlp(row, variables["params"], variables["batch_stats"], "prelu", batch_norm) for row in x]
     np.testing.assert_allclose(builders.apply(mlp, variables, x, mask, train=False), expected, atol=1e-5)

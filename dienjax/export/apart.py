@@ -18,7 +18,6 @@ from dienjax.data.store import Store
 from dienjax.export.folder import SAYS, Form, Options, write_folder
 from dienjax.export.graphs import Ids
 from dienjax.export.reduced import Precision
-from dienjax.files import write_text
 from dienjax.folders import Purpose, new_folder
 from dienjax.run import Run
 from dienjax.serving.folder import is_export
@@ -33,6 +32,9 @@ spec.loader.exec_module(sys.modules["dienjax"])
 from dienjax.export.apart import _main; _main()
 """
 """Takes this very package, wherever it lies, and with -P no other module from the current folder."""
+
+FAILED = "failed: "
+"""Begins the line with which the process tells its error."""
 
 
 def export_run(
@@ -81,6 +83,7 @@ def _write_apart(run: Path, folder: Path, options: Options) -> None:
     call = json.dumps({"run": str(run.absolute()), "folder": str(folder), "options": asdict(options)})
     command = [sys.executable, "-P", "-c", PROGRAM, str(Path(__file__).parents[1]), call]
     last: deque[str] = deque(maxlen=60)
+    why = ""
     with subprocess.Popen(
         command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, errors="replace",
@@ -88,6 +91,8 @@ def _write_apart(run: Path, folder: Path, options: Options) -> None:
         try:
             for line in process.stdout or ():
                 last.append(line)
+                if line.startswith(FAILED):
+                    why = json.loads(line.removeprefix(FAILED))
                 if line.startswith(SAYS):
                     print(line, end="", file=sys.stderr, flush=True)
         except BaseException:
@@ -95,10 +100,7 @@ def _write_apart(run: Path, folder: Path, options: Options) -> None:
             raise
     if process.returncode == 0:
         return
-    failure = folder / "error.txt"
-    if failure.exists():
-        why = failure.read_text(encoding="utf-8")
-    else:
+    if not why:
         tail = "".join([*last][-8:])
         why = f"its process ended with code {process.returncode} (-9: out of memory?):\n{tail}"
     error = RuntimeError(f"exporting {run} failed: {why}")
@@ -113,5 +115,6 @@ def _main() -> None:
         write_folder(Run.open(call["run"]), folder, Options(**call["options"]))
     except Exception as error:
         traceback.print_exc()
-        write_text(folder / "error.txt", f"{type(error).__name__}: {error}")
+        why = json.dumps(f"{type(error).__name__}: {error}")
+        print(FAILED + why, flush=True)  # not in a file: the disk may be full
         sys.exit(1)

@@ -109,7 +109,7 @@ def _head(facts: Facts) -> list[str]:
 def _next(facts: Facts) -> list[str]:
     return [
         f"written to {facts.path}, schema {facts.schema_hash}",
-        f"next: dienjax train experiments/<name>.toml --store {facts.path} --run runs/<name>",
+        f"next: dienjax train dien --store {facts.path} --run runs/<name>",
     ]
 
 

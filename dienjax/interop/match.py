@@ -56,7 +56,7 @@ def read(links: Sequence[Link], state_dict: Mapping[str, Any], where: str, advic
     A tensor may be missing where another fills the same leaf: some files keep one of two tied tensors.
 
     Raises:
-      ValueError: keys that are missing, unexpected or misshapen, all of them in one message.
+      ValueError: keys that are missing, unexpected or misshapen, all of them in one message; numbers not finite.
     """
     got = {key: tuple(value.shape) for key, value in state_dict.items()}
     filled = {link.path for link in links if link.path and link.shapes.keys() <= got.keys()}
@@ -69,6 +69,8 @@ def read(links: Sequence[Link], state_dict: Mapping[str, Any], where: str, advic
             continue
         leaf = np.array(link.view(*(to_numpy(state_dict[key]) for key in link.shapes)), np.float32, order="C")
         key = ", ".join(link.shapes)
+        if not np.isfinite(leaf).all():
+            raise ValueError(f"{key!r} holds NaN or infinity; expected finite numbers: train the source's model anew")
         if link.path in leaves and not np.array_equal(leaf, leaves[link.path]):
             warnings.warn(
                 f"{keys[link.path]!r} and {key!r} differ, but {where} has one tensor for both: "

@@ -9,11 +9,12 @@ from flax import linen as nn
 
 from dienjax.batch import Batch
 from dienjax.embedding import Embedded, FeatureEmbedder
-from dienjax.layers import MLP, Activation, Attention, BatchNorm, Head, TargetAttention
+from dienjax.layers import MLP, Activation, Attention, AttentionHidden, BatchNorm, Head, TargetAttention
 from dienjax.models.fields import Fields, of_fields
 from dienjax.models.output import Auxiliary, Output, tower_input
 from dienjax.recurrent import Biases, Gate, Recurrence, Step
 from dienjax.schema import Schema
+from dienjax.settings import Share, Width, Widths
 
 Cell = Literal["linen", "deepctr_torch", "torch_rechub", "author"]
 
@@ -51,24 +52,27 @@ class DIEN(nn.Module):
     kind: Step = "AUGRU"
     gate: Gate = "paper"
     cell: Cell = "linen"
-    state: int = 0
+    state: Literal[0] | Width = 0
     fields: Fields = "joined"
     attention: Attention = "mlp"
-    attention_hidden: tuple[int, ...] = (80, 40)
+    attention_hidden: AttentionHidden = (80, 40)
     attention_activation: Activation = "dice"
     attention_batch_norm: BatchNorm = False
     softmax: bool = True
     auxiliary: Literal["mlp", "inner"] = "mlp"
-    auxiliary_hidden: tuple[int, ...] = (100, 50)
+    auxiliary_hidden: Widths = (100, 50)
     auxiliary_activation: Literal["relu", "sigmoid", "tanh", "prelu"] = "sigmoid"
-    tower: tuple[int, ...] = (200, 80)
+    tower: Widths = (200, 80)
     tower_activation: Activation = "dice"
     batch_norm: BatchNorm = False
-    dropout: float = 0.0
+    dropout: Share = 0.0
     head: Head = "one"
 
-    def setup(self) -> None:
+    def __post_init__(self) -> None:
         self._check()
+        super().__post_init__()
+
+    def setup(self) -> None:
         extractor_biases, evolution_biases = cell_biases(self.cell, self.kind)
         fields = of_fields(self.schema, self.fields)
         widths = [self.state or field.width for field in fields]
@@ -95,6 +99,7 @@ class DIEN(nn.Module):
         ]
         self.mlp = MLP(self.tower, self.tower_activation, self.batch_norm, self.dropout, head=self.head, name="tower")
 
+    @nn.nowrap
     def _check(self) -> None:
         width = of_fields(self.schema, "joined")[0].width
         if self.auxiliary == "inner" and self.state not in (0, width):

@@ -8,10 +8,11 @@ from flax import linen as nn
 
 from dienjax.batch import Batch
 from dienjax.embedding import Embedded, FeatureEmbedder
-from dienjax.layers import MLP, Activation, BatchNorm, Head, TargetAttention
+from dienjax.layers import MLP, Activation, AttentionHidden, BatchNorm, Head, TargetAttention
 from dienjax.models.fields import Fields, of_fields
 from dienjax.models.output import Output, tower_input
 from dienjax.schema import Schema
+from dienjax.settings import Share, Widths
 
 
 class DIN(nn.Module):
@@ -26,13 +27,13 @@ class DIN(nn.Module):
     softmax: bool = False
     fields: Fields = "joined"
     padding: Literal["masked", "torch_rechub"] = "masked"
-    attention_hidden: tuple[int, ...] = (80, 40)
+    attention_hidden: AttentionHidden = (80, 40)
     attention_activation: Activation = "dice"
     attention_batch_norm: BatchNorm = False
-    tower: tuple[int, ...] = (200, 80)
+    tower: Widths = (200, 80)
     tower_activation: Activation = "dice"
     batch_norm: BatchNorm = False
-    dropout: float = 0.0
+    dropout: Share = 0.0
     head: Head = "one"
 
     def setup(self) -> None:

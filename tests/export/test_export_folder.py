@@ -199,6 +199,20 @@ def test_a_failure_comes_back_readable_and_leaves_nothing(empty_run, tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
+def test_a_full_disk_keeps_no_error_from_being_told(empty_run, tmp_path, monkeypatch, capsys):
+    """Not even a folder is there for it to be written to."""
+
+    def write(*_):
+        raise OSError(28, "No space left on device")
+
+    call = json.dumps({"run": str(empty_run.path), "folder": str(tmp_path / "none"), "options": {}})
+    monkeypatch.setattr(apart, "write_folder", write)
+    monkeypatch.setattr(sys, "argv", ["", call, call])
+    with pytest.raises(SystemExit):
+        apart._main()
+    assert capsys.readouterr().out == apart.FAILED + '"OSError: [Errno 28] No space left on device"\n'
+
+
 def test_a_process_that_dies_is_reported(empty_run, tmp_path, monkeypatch, capfd):
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho 'export: a first word'\necho 'a last word' >&2\nkill -9 $$\n")

@@ -184,6 +184,12 @@ def test_all_that_does_not_fit_is_in_one_message():
         to_state_dict(source, model, variables, COLUMNS)
 
 
+def test_numbers_must_be_finite():
+    source, name, state_dict, _ = VARIANTS["DIEN GRU"]
+    with pytest.raises(ValueError, match=r"'out\.bias' holds NaN or infinity"):
+        from_state_dict(source, name, SCHEMA, {**state_dict, "out.bias": np.float32([np.nan])}, COLUMNS)
+
+
 def test_one_bias_under_two_names():
     key = "interest_evolution.interest_evolution.rnn.bias_"
     source, name, state_dict, options = VARIANTS["DIEN AUGRU"]

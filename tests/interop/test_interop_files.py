@@ -1,6 +1,9 @@
 """Weights in files, and the commands that make a run of them and of a run them."""
 
+import io
 import json
+from types import SimpleNamespace
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -55,8 +58,11 @@ def test_what_cannot_be_read(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="expected one of weights"):
         read_weights(tmp_path / "w.npz")
     np.savez(tmp_path / "objects.npz", a=np.array([{}], object))
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ValueError, match="holds pickled objects; it is damaged"):
         read_weights(tmp_path / "objects.npz")
+    np.savez(tmp_path / "text.npz", a=np.array(["x"]))
+    with pytest.raises(ValueError, match=r"holds the keys \['a'\]; expected tensors of numbers"):
+        read_weights(tmp_path / "text.npz")
 
     def absent(name):
         raise ImportError(name)
@@ -66,6 +72,55 @@ def test_what_cannot_be_read(tmp_path, monkeypatch):
         (tmp_path / f"w.{kind}").touch()
         with pytest.raises(ImportError, match=f"pip install '{package}'"):
             read_weights(tmp_path / f"w.{kind}")
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_damaged_weights_are_one_sentence(kind, tmp_path):
+    if kind == "safetensors":
+        pytest.importorskip("safetensors", reason="needs dienjax[interop]")
+    path = tmp_path / f"w.{kind}"
+    write_weights(path, TENSORS)
+    whole = path.read_bytes()
+    damaged = [b"", whole[:3], whole[: len(whole) // 2], b"\x80\x04N."]
+    if kind == "npz":  # a number of the array: its archive has checksums
+        damaged.append(whole.replace(np.float32(1).tobytes(), np.float32(9).tobytes(), 1))
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"w\.{kind} cannot be read as \.{kind}: .+; it is damaged") as refused:
+            read_weights(path)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "error", [EOFError(), RuntimeError("PytorchStreamReader failed\nat 0x7f"), KeyError("storage")]
+)
+def test_what_torch_cannot_read_is_one_sentence(error, tmp_path, monkeypatch):
+    def load(*_, **__):
+        raise error
+
+    monkeypatch.setattr(files, "import_module", lambda name: SimpleNamespace(load=load))
+    (tmp_path / "w.pt").touch()
+    with pytest.raises(ValueError, match=r"w\.pt cannot be read as \.pt: [^\n]+; it is damaged or of another kind$"):
+        read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("name", ["w.npz", "w.pt"])
+def test_an_archive_that_unpacks_to_gigabytes_is_not_unpacked(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_UNPACKED", 10**5)
+    monkeypatch.setattr(files, "import_module", lambda name: None)
+    with open(tmp_path / name, "wb") as file:
+        np.savez_compressed(file, a=np.zeros(10**6, np.float32))
+    with pytest.raises(ValueError, match=r"it unpacks to 4,000,128 bytes, expected at most"):
+        read_weights(tmp_path / name)
+
+
+def test_an_array_that_claims_more_than_there_is(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**12,)})
+    with ZipFile(tmp_path / "w.npz", "w") as archive:
+        archive.writestr("a.npy", header.getvalue() + bytes(8))
+    with pytest.raises(ValueError, match="cannot be read as"):
+        read_weights(tmp_path / "w.npz")
 
 
 def zeros(shapes):

@@ -40,4 +40,4 @@ def test_torch_statistics_count_padding_and_are_unbiased():
 
 def test_separate_fields_have_states_of_their_own_width():
     with pytest.raises(ValueError, match=r"fields=\"separate\" with state=4.*expected state=0"):
-        builders.random_variables(DIEN(builders.SCHEMA, fields="separate", state=4), BATCH)
+        DIEN(builders.SCHEMA, fields="separate", state=4)
