@@ -17,6 +17,8 @@ from dienjax.models import MODELS
 from dienjax.optimizers import OptimizerConfig
 from dienjax.schema import Schema
 
+Choose = Literal["auc", "gauc", "logloss"]
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -51,7 +53,9 @@ class FitConfig:
     Attributes:
       epochs: the most passes over the training split.
       evaluate_every: steps between validations; 0 validates after every epoch.
-      patience: validations without a better AUC (regression: RMSE) before training stops; 0 never stops early.
+      choose: what chooses the best checkpoint and patience counts by: "auc", "gauc" (the order within each user), or
+        "logloss" (the probabilities themselves). Regression always goes by RMSE.
+      patience: validations without a better value before training stops; 0 never stops early.
       save_every: steps between checkpoints beside those at every validation; 0 saves at validations only.
       log_every: steps between lines in metrics.jsonl.
       tensorboard: also write TensorBoard files into the run folder (needs the extra "tensorboard").
@@ -60,6 +64,7 @@ class FitConfig:
 
     epochs: int = 3
     evaluate_every: int = 0
+    choose: Choose = "auc"
     patience: int = 2
     save_every: int = 1000
     log_every: int = 50
