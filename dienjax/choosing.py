@@ -15,7 +15,7 @@ WORSE = 1.05
 """The chosen log loss by the least one, from where on they disagree."""
 
 
-def value(metrics: dict[str, float], choose: Choose, task: Task) -> float:
+def worth(metrics: dict[str, float], choose: Choose, task: Task) -> float:
     """What a validation is worth, more is better; NaN where its measure is not defined."""
     if task == "regression":
         return -metrics["rmse"]

@@ -13,7 +13,7 @@ import numpy as np
 from dienjax import checkpoint
 from dienjax.batch import Batch
 from dienjax.carry import carry_weights, summary
-from dienjax.choosing import remarks, value
+from dienjax.choosing import remarks, worth
 from dienjax.config import Config
 from dienjax.data.loader import Dataset, Loader, Planned
 from dienjax.data.store import Store
@@ -119,9 +119,9 @@ class _Loop:
         fit, steps = self.config.fit, self.loader.steps()
         self.state, self.position = start(self.run, self.tx, steps)
         done = int(self.state.step)
-        title = self.config.model.name
+        total, title = steps * fit.epochs, self.config.model.name
         with (
-            Record(self.run.path, steps * fit.epochs, done, progress, fit.tensorboard, title) as self.record,
+            Record(self.run.path, total, done, progress, fit.tensorboard, title) as self.record,
             noted_signals() as self.arrived,
         ):
             self.since = time.perf_counter()
@@ -221,16 +221,16 @@ class _Loop:
                 scores = score(self.eval_step, self.state.variables, self.valid, self._stop_if_asked)
             metrics = scores.metrics(task)
             self.record.write("valid", step, (step - 1) // self.loader.steps(), metrics)
-            worth = value(metrics, choose, task)
-            if np.isnan(worth):
+            value = worth(metrics, choose, task)
+            if np.isnan(value):
                 warnings.warn(
                     f"the validation {choose.upper()} is not defined (one class only): the best checkpoint is chosen "
                     "by log loss",
                     stacklevel=2,
                 )
-                worth = value(metrics, "logloss", task)
-            better = position.best is None or worth > position.best
-            best, worse = (worth, 0) if better else (position.best, position.worse + 1)
+                value = worth(metrics, "logloss", task)
+            better = position.best is None or value > position.best
+            best, worse = (value, 0) if better else (position.best, position.worse + 1)
             self.position = replace(position, best=best, worse=worse, due=False)
             if better:
                 checkpoint.save(self.run.path, "best", self.state, asdict(self.position))

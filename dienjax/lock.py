@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +21,11 @@ FILE = ".lock"
 def lock(folder: str | Path) -> Iterator[None]:
     """Keep every other process from training in a run folder meanwhile.
 
-    The kernel lets go when the process ends, however it ends. Windows has no such lock: there nothing is locked.
+    The kernel lets go when the process ends, however it ends. Windows has no such lock, nor has every network file
+    system: there nothing is locked; the latter warns.
 
     Raises:
       BlockingIOError: another process trains in the folder; the message says which, where and since when.
-      OSError: the folder cannot be written to, or its file system knows no locks.
     """
     if fcntl is None:
         yield
@@ -38,6 +39,10 @@ def lock(folder: str | Path) -> Iterator[None]:
                 f"{folder} is in use: {file.read().strip() or 'another process'} trains in it; wait until it ends or "
                 "stop it, then use --resume, or train in another folder"
             ) from None
+        except OSError as error:
+            warnings.warn(
+                f"{folder} cannot be locked ({error}): see to it that no other process trains in it", stacklevel=3
+            )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         file.flush()

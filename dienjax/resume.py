@@ -98,23 +98,32 @@ def start(run: Run, tx: optax.GradientTransformation, steps: int) -> tuple[Train
 
 
 def _check_data(run: Run, data: Sections) -> None:
-    """Compares what the run recorded; one of before data.json has the samples of each split, in store.json."""
-    recorded: Sections = {}
-    store: dict[str, Any] = {}
-    if (run.path / "store.json").is_file():
-        store = json.loads((run.path / "store.json").read_text(encoding="utf-8"))
-        recorded = {"store": _samples(store)}
-    if (run.path / FILE).is_file():
-        recorded = json.loads((run.path / FILE).read_text(encoding="utf-8"))
+    recorded, given = _recorded(run)
     both = recorded.keys() & data.keys()
     changed = _changes({s: recorded[s] for s in both}, {s: {k: data[s].get(k) for k in recorded[s]} for s in both})
     if changed:
-        given = f"the store that it was trained on, then at {store['path']}" if store else "the data of the run"
         raise ValueError(
             f"cannot resume {run.path}: the data is not what it was trained on (then -> now):\n"
             + "\n".join(line for *_, line in changed.values())
             + f"\nGive {given}, or train in another folder"
         )
+
+
+def _recorded(run: Run) -> tuple[Sections, str]:
+    """What a run recorded of its data, and what to call that; without data.json (an older run) only the samples."""
+    found: Sections = {}
+    given = "the data of the run"
+    try:
+        if (file := run.path / "store.json").is_file():
+            store = json.loads(file.read_text(encoding="utf-8"))
+            found, given = {"store": _samples(store)}, f"the store that it was trained on, then at {store['path']}"
+        if (file := run.path / FILE).is_file():
+            found = {section: dict(part) for section, part in json.loads(file.read_text(encoding="utf-8")).items()}
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(
+            f"cannot resume {run.path}: {file.name} is damaged ({error!r}); put back a copy, or train in another folder"
+        ) from error
+    return found, given
 
 
 def _changes(was: Sections, now: Sections) -> dict[str, tuple[Any, Any, str]]:
@@ -136,7 +145,7 @@ def _grew(key: str, was: Any, now: Any) -> bool:
 
 
 def _samples(info: dict[str, Any]) -> dict[str, int]:
-    return {f"samples of {split}": n for split, n in info.get("samples", {}).items()}
+    return {f"samples of {split}": n for split, n in info["samples"].items()}
 
 
 def _rows(loader: Loader) -> dict[str, Any]:

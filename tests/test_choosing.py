@@ -2,18 +2,18 @@ import math
 
 import pytest
 
-from dienjax.choosing import remarks, value
+from dienjax.choosing import remarks, worth
 
 
 def valid(step, auc, logloss, gauc=None):
     return {"kind": "valid", "step": step, "epoch": 0, "auc": auc, "gauc": gauc, "logloss": logloss}
 
 
-@pytest.mark.parametrize(("choose", "worth"), [("auc", 0.8), ("gauc", 0.7), ("logloss", -0.5)])
-def test_more_is_better(choose, worth):
-    assert value({"auc": 0.8, "gauc": 0.7, "logloss": 0.5}, choose, "binary") == worth
-    assert value({"rmse": 2.0, "mae": 1.0}, choose, "regression") == -2.0
-    assert math.isnan(value({"auc": math.nan, "gauc": math.nan, "logloss": math.nan}, choose, "binary"))
+@pytest.mark.parametrize(("choose", "most"), [("auc", 0.8), ("gauc", 0.7), ("logloss", -0.5)])
+def test_more_is_better(choose, most):
+    assert worth({"auc": 0.8, "gauc": 0.7, "logloss": 0.5}, choose, "binary") == most
+    assert worth({"rmse": 2.0, "mae": 1.0}, choose, "regression") == -2.0
+    assert math.isnan(worth({"auc": math.nan, "gauc": math.nan, "logloss": math.nan}, choose, "binary"))
 
 
 LINES = [valid(300, 0.70, 0.643, 0.6), valid(900, 0.72, 0.879, 0.5), valid(950, 0.71, 0.7, None)]

@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import socket
@@ -68,6 +69,15 @@ def test_the_lock_goes_with_a_new_run_from_its_first_moment(run, config, drift_s
     fit_store(config, drift_store, tmp_path / "run", force=True, progress=False)
     with lock(tmp_path / "run"):
         assert seen == [tmp_path / "run"] * 2
+
+
+def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("dienjax.lock.fcntl.flock", flock)
+    with pytest.warns(UserWarning, match=r"cannot be locked .*No locks available"), lock(tmp_path):
+        pass
 
 
 def test_where_the_system_has_no_lock_nothing_is_written(tmp_path, monkeypatch):

@@ -72,6 +72,13 @@ def test_a_run_that_recorded_less_is_still_compared(copy, config, drift_store):
         fit(config, First(train, 300), None, copy, resume=True, progress=False)
 
 
+@pytest.mark.parametrize("text", ["[1]", "{", '{"store": 3}'])
+def test_a_damaged_record_is_named(copy, config, drift_store, text):
+    (copy / "data.json").write_text(text)
+    with pytest.raises(ValueError, match=r"data.json is damaged \(.*put back a copy"):
+        reopen(copy, config, drift_store.schema, {}, None)
+
+
 def test_a_batch_beyond_the_epoch_is_refused(run, monkeypatch):
     at = lambda step: (replace(run.initial_state(run.optimizer()), step=np.int32(step)), {"epoch": 0, "step": step})  # noqa: E731
     monkeypatch.setattr(Run, "restore", lambda *_: at(7))
