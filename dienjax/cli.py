@@ -128,7 +128,8 @@ def train(
       overrides: one changed setting, with the value written as in TOML; may be given again.
       init_from: run folder whose weights the new run starts from: embedding rows go where their values went, values
         that the run did not know keep their initialisation; prints how many of each table. The model must be the same.
-      resume: go on where a stopped run was; starts it if there is none.
+      resume: go on where a stopped run was, on the same data; starts it if there is none. With --set fit.epochs=20, or
+        a larger fit.patience, a finished run goes on too.
       force: replace the run folder if it exists.
       quiet: no progress bar, no counts of rows.
     """

@@ -25,6 +25,8 @@ CONFIGS = Path(__file__).parent / "configs"
 Length = Annotated[int, Field(ge=1, le=100_000)]
 Positive = Annotated[int, Field(ge=1, le=10**6)]
 
+Choose = Literal["auc", "gauc", "logloss"]
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -65,7 +67,9 @@ class FitConfig:
     Attributes:
       epochs: the most passes over the training split.
       evaluate_every: steps between validations; 0 validates after every epoch.
-      patience: validations without a better AUC (regression: RMSE) before training stops; 0 never stops early.
+      choose: what chooses the best checkpoint and patience counts by: "auc", "gauc" (the order within each user), or
+        "logloss" (the probabilities themselves). Regression always goes by RMSE.
+      patience: validations without a better value before training stops; 0 never stops early.
       save_every: steps between checkpoints beside those at every validation; 0 saves at validations only.
       log_every: steps between lines in metrics.jsonl.
       tensorboard: also write TensorBoard files into the run folder (needs the extra "tensorboard").
@@ -74,6 +78,7 @@ class FitConfig:
 
     epochs: Positive = 3
     evaluate_every: Count = 0
+    choose: Choose = "auc"
     patience: Count = 2
     save_every: Count = 1000
     log_every: Positive = 50

@@ -35,10 +35,16 @@ class Scores:
         return evaluate_scores(self.logit_NK[mask_NK], self.label_NK[mask_NK], user_NK[mask_NK], task)
 
 
-def score(eval_step: EvalStep, variables: dict[str, Any], loader: Loader) -> Scores:
-    """The scores of every sample of an unshuffled or shuffled loader, in the data set's order."""
+def score(
+    eval_step: EvalStep, variables: dict[str, Any], loader: Loader, between: Callable[[], None] = lambda: None
+) -> Scores:
+    """The scores of every sample of an unshuffled or shuffled loader, in the data set's order.
+
+    `between` is called before each batch; what it raises ends the scoring.
+    """
     pending = []
     for planned, batch in loader.epoch(0):
+        between()
         logit_BK = eval_step(variables, dataclasses.replace(batch, negative=None, hist_label_BT=None))
         pending.append((planned.index, logit_BK, batch.label_BK, batch.mask_BK))
     order = np.argsort(np.concatenate([index for index, *_ in pending]), kind="stable")

@@ -1,12 +1,9 @@
 """The training loop: epochs of steps, validation, early stopping, checkpoints, and an exact resume."""
 
-import signal
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +12,24 @@ import numpy as np
 
 from dienjax import checkpoint
 from dienjax.batch import Batch
-from dienjax.carry import carry_weights, check_origin, summary
+from dienjax.carry import carry_weights, summary
+from dienjax.choosing import remarks, worth
 from dienjax.config import Config
 from dienjax.data.loader import Dataset, Loader, Planned
 from dienjax.data.store import Store
 from dienjax.errors import Interrupted
 from dienjax.evaluation import eval_loader, score, store_split
+from dienjax.files import write_json
 from dienjax.lazy_rows import make_lazy_train_step, renumber
-from dienjax.metrics import Task, auc_from_histogram
-from dienjax.record import Record, import_tensorboard
+from dienjax.lock import lock
+from dienjax.metrics import auc_from_histogram
+from dienjax.preflight import check_data, check_labels, larger_split
+from dienjax.record import Record, import_tensorboard, say
 from dienjax.report import plot_curves
+from dienjax.resume import FILE, data_identity, reopen, start
 from dienjax.run import Run
-from dienjax.train import Metrics, TrainState, make_eval_step, make_train_step
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where the loop stands: the next batch is number `step` of `epoch`. Saved beside the state."""
-
-    epoch: int = 0
-    step: int = 0
-    best: float | None = None
-    worse: int = 0
+from dienjax.signals import noted_signals
+from dienjax.train import Metrics, make_eval_step, make_train_step
 
 
 def fit(
@@ -54,14 +47,17 @@ def fit(
     """Trains on any data set and returns the run folder with its best and last checkpoint.
 
     Args:
-      valid: chooses the best checkpoint by AUC (regression: RMSE) and stops early; None trains all epochs.
+      valid: chooses the best checkpoint by `config.fit.choose` and stops early; None trains all epochs.
       store: the event store behind the data sets, whose vocabularies the run keeps; None: the ids were ready-made.
       init_from: the run whose weights a new run starts from: an embedding row goes to its value's new id, and values
         that are new keep their initialisation. init.json says how many. A resumed run is past that.
-      resume: continue a stopped run exactly where it was; its config must be the given one.
+      resume: continue a stopped run exactly where it was, on the same data; its config must be the given one, but
+        epochs and patience may have grown.
       force: replace an existing run folder.
 
     Raises:
+      ValueError: data that cannot be trained on, or is not what the run to be resumed was trained on.
+      BlockingIOError: another process trains in the folder.
       FileExistsError: the folder exists, and neither `resume` nor `force` is given.
       FloatingPointError: the loss is not finite; the message says where and what to try.
       Interrupted: Ctrl-C or SIGTERM arrived; the state was saved first.
@@ -71,16 +67,26 @@ def fit(
     valid_loader = eval_loader(valid, data.batch_size, loader.lengths) if valid is not None else None
     if config.fit.tensorboard:
         import_tensorboard()
-    if resume and Path(path).exists():
-        run = _reopen(path, config, train)
-        check_origin(run, init_from)
-    elif init_from is None:
-        run = Run.create(path, config, train.schema, store, force)
-    else:
-        run = Run.create(path, config, train.schema, store, force, partial(carry_weights, init_from))
-        if progress:
-            print(summary(run))
-    return _Loop(run, loader, valid_loader).train(progress)
+    check_data(config, loader, valid_loader)
+    path, identity = Path(path), data_identity(loader, valid_loader, store)
+    with ExitStack() as held:
+
+        def complete(new: Run) -> None:
+            write_json(new.path / FILE, identity)
+            if init_from is not None:
+                carry_weights(init_from, new)
+            held.close()
+            held.enter_context(lock(new.path))
+
+        if (resume or force) and (path / "config.toml").is_file():
+            held.enter_context(lock(path))
+        if resume and path.exists():
+            run = reopen(path, config, train.schema, identity, init_from)
+        else:
+            run = Run.create(path, config, train.schema, store, force, complete)
+            if init_from is not None and progress:
+                print(summary(run))
+        return _Loop(run, loader, valid_loader).train(progress)
 
 
 def fit_store(
@@ -91,24 +97,9 @@ def fit_store(
     config = config.for_splits(store.splits)
     train = store_split(config, store, config.data.train, auxiliary=config.auxiliary)
     valid = store_split(config, store, config.data.valid) if config.data.valid else None
+    if hint := larger_split(store, config.data.train):
+        say(hint)
     return fit(config, train, valid, path, store=store, init_from=init_from, **how)
-
-
-def _reopen(path: str | Path, config: Config, train: Dataset) -> Run:
-    run = Run.open(path)
-    run.check_schema(train.schema, "the training data")
-    was, now = (_flat(c.to_dict()) for c in (run.config, config))
-    changed = [f"  {k}: {was.get(k)!r} -> {now.get(k)!r}" for k in sorted(was | now) if was.get(k) != now.get(k)]
-    if changed:
-        raise ValueError(
-            f"cannot resume {path}: the config has changed:\n" + "\n".join(changed) + "\n"
-            "Resume with the config of the run, or train in another folder"
-        )
-    return run
-
-
-def _flat(config: dict[str, Any]) -> dict[str, Any]:
-    return {f"{s}.{k}": list(v) if isinstance(v, tuple) else v for s, part in config.items() for k, v in part.items()}
 
 
 class _Loop:
@@ -124,36 +115,36 @@ class _Loop:
         self.eval_step = make_eval_step(run.model)
         self.key = jax.random.fold_in(jax.random.key(config.fit.seed), 1)  # dropout; fold 0 is not used: parameters
         self.pending: list[tuple[int, int, Planned, Metrics]] = []
+        self.compiled: set[int] = set()
 
     def train(self, progress: bool) -> Run:
         fit, steps = self.config.fit, self.loader.steps()
-        self.state, self.position = self._start()
+        self.state, self.position = start(self.run, self.tx, steps)
         done = int(self.state.step)
-        title = self.config.model.name
+        total, title = steps * fit.epochs, self.config.model.name
         with (
-            Record(self.run.path, steps * fit.epochs, done, progress, fit.tensorboard, title) as self.record,
-            _signals() as arrived,
+            Record(self.run.path, total, done, progress, fit.tensorboard, title) as self.record,
+            noted_signals() as self.arrived,
         ):
             self.since = time.perf_counter()
+            if self.position.due:
+                self._validate(done)
             while self.position.epoch < fit.epochs and not self._patience_is_over():
-                self._epoch(arrived)
+                self._stop_if_asked()
+                self._epoch()
             self._plot()
+        for remark in remarks(self.record.lines, fit.choose):
+            say(remark)
         return self.run
-
-    def _start(self) -> tuple[TrainState, Position]:
-        if checkpoint.steps(self.run.path, "last"):
-            state, position = self.run.restore("last", self.tx)
-            return state, Position(**position)
-        return self.run.initial_state(self.tx), Position()
 
     def _patience_is_over(self) -> bool:
         return 0 < self.config.fit.patience <= self.position.worse
 
-    def _epoch(self, arrived: list[int]) -> None:
+    def _epoch(self) -> None:
         fit, epoch, steps = self.config.fit, self.position.epoch, self.loader.steps()
         for planned, (batch, on_device) in self.loader.epoch(epoch, self.position.step, self._prepare):
-            _check_labels(batch, planned, self.config.loss.task)
-            self.state, metrics = self.train_step(self.state, on_device, self.key)
+            check_labels(batch, planned, self.config.loss.task)
+            metrics = self._step(planned.T, on_device)
             self.position = replace(self.position, step=self.position.step + 1)
             step = epoch * steps + self.position.step
             self.pending.append((step, int(batch.mask_BK.sum()), planned, metrics))
@@ -168,11 +159,26 @@ class _Loop:
                 self._validate(step)
             elif fit.save_every and step % fit.save_every == 0:
                 self._save_last()
-            if arrived:
-                self._save_last()
-                raise Interrupted(arrived[0], self.run.path)
+            self._stop_if_asked()
             if self._patience_is_over():
                 return
+
+    def _step(self, T: int, batch: Any) -> Metrics:
+        """Takes one step; the first of a history length compiles, which the rows per second leave out."""
+        if T in self.compiled:
+            self.state, metrics = self.train_step(self.state, batch, self.key)
+            return metrics
+        self.compiled.add(T)
+        started = time.perf_counter()
+        with self.record.doing(f"compiling length {len(self.compiled)} of {len(self.loader.lengths)}"):
+            self.state, metrics = self.train_step(self.state, batch, self.key)
+        self.since += time.perf_counter() - started
+        return metrics
+
+    def _stop_if_asked(self) -> None:
+        if self.arrived:
+            self._save_last()
+            raise Interrupted(self.arrived[0], self.run.path)
 
     def _prepare(self, batch: Batch) -> tuple[Batch, Any]:
         """The batch on the host, and what the step takes."""
@@ -211,19 +217,23 @@ class _Loop:
     def _validate(self, step: int) -> None:
         self._log()
         if self.valid is not None:
-            task, position = self.config.loss.task, self.position
-            metrics = score(self.eval_step, self.state.variables, self.valid).metrics(task)
+            task, choose = self.config.loss.task, self.config.fit.choose
+            self.position = position = replace(self.position, due=True)
+            with self.record.doing("validating"):
+                scores = score(self.eval_step, self.state.variables, self.valid, self._stop_if_asked)
+            metrics = scores.metrics(task)
             self.record.write("valid", step, (step - 1) // self.loader.steps(), metrics)
-            value = metrics["auc"] if task == "binary" else -metrics["rmse"]
+            value = worth(metrics, choose, task)
             if np.isnan(value):
                 warnings.warn(
-                    "the validation AUC is not defined (one class only): the best checkpoint is chosen by log loss",
+                    f"the validation {choose.upper()} is not defined (one class only): the best checkpoint is chosen "
+                    "by log loss",
                     stacklevel=2,
                 )
-                value = -metrics["logloss"]
+                value = worth(metrics, "logloss", task)
             better = position.best is None or value > position.best
             best, worse = (value, 0) if better else (position.best, position.worse + 1)
-            self.position = replace(position, best=best, worse=worse)
+            self.position = replace(position, best=best, worse=worse, due=False)
             if better:
                 checkpoint.save(self.run.path, "best", self.state, asdict(self.position))
         self._save_last()
@@ -235,40 +245,3 @@ class _Loop:
 
     def _plot(self) -> None:
         plot_curves(self.record.lines, self.run.path / "curves.png", f"{self.config.model.name} · {self.run.path.name}")
-
-
-def _check_labels(batch: Batch, planned: Planned, task: Task) -> None:
-    """Raises ValueError for a label that a logistic loss cannot take."""
-    labels = {"label": batch.label_BK} if task == "binary" else {}
-    if batch.hist_label_BT is not None:
-        labels["hist_label"] = batch.hist_label_BT
-    for name, label in labels.items():
-        if (bad := (label < 0) | (label > 1)).any():
-            row, at = np.argwhere(bad)[0]
-            raise ValueError(
-                f"fit: {name} holds {label[row, at]} in sample {planned.index[row]}; expected 0 to 1 (1: clicked): "
-                'convert it, or set loss.task="regression" for a numeric label'
-            )
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM append to, so that the loop can finish its step; a second one acts at once."""
-    arrived: list[int] = []
-    previous: dict[int, Any] = {}
-
-    def note(number: int, _: object) -> None:
-        arrived.append(number)
-        signal.signal(number, previous[number])
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.getsignal(number)
-            signal.signal(number, note)
-    except ValueError:  # not the main thread: Python delivers signals elsewhere
-        previous.clear()
-    try:
-        yield arrived
-    finally:
-        for restored, handler in previous.items():
-            signal.signal(restored, handler)

@@ -2,6 +2,9 @@
 
 import json
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,13 @@ from tqdm import tqdm
 from dienjax.files import write_text
 from dienjax.metrics import to_json
 from dienjax.report import read_metrics
+
+BAR = "{desc} {percentage:3.0f}%|{bar:16}| {n}/{total} "
+
+
+def say(text: str) -> None:
+    """Prints a line on stderr, above the progress bar where there is one."""
+    tqdm.write(text, file=sys.stderr)
 
 
 class Record:
@@ -23,8 +33,7 @@ class Record:
         terminal = sys.stderr.isatty()
         self.bar = tqdm(
             total=total, initial=done, desc=title, unit="step", dynamic_ncols=True, disable=not show, leave=True,
-            mininterval=0.2 if terminal else 10, bar_format="{desc} {percentage:3.0f}%|{bar:16}| {n}/{total} "
-            "[{elapsed}<{remaining}{postfix}]",
+            mininterval=0.2 if terminal else 10, bar_format=BAR + "[{elapsed}<{remaining}{postfix}]",
         )  # fmt: skip
         self.shown: dict[str, str] = {}
         self.board = import_tensorboard().SummaryWriter(str(run / "tensorboard")) if tensorboard else None
@@ -43,6 +52,21 @@ class Record:
         self.file.close()
         if self.board is not None:
             self.board.close()
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Shows what is done in place of the time left, which then does not count the time that it took."""
+        if self.bar.disable:
+            yield
+            return
+        usual, self.bar.bar_format = self.bar.bar_format, BAR + f"[{{elapsed}}, {what}]"
+        self.bar.refresh()
+        try:
+            yield
+        finally:
+            self.bar.bar_format = usual
+            # The estimate goes by the steps and the seconds since these.
+            self.bar.last_print_n, self.bar.last_print_t = self.bar.n, time.time()
 
     def write(self, kind: str, step: int, epoch: int, values: dict[str, float]) -> None:
         """Adds a line of `kind` "train" or "valid"; a value that is not defined is null in it."""

@@ -17,6 +17,8 @@ INK, BLUE, ORANGE, GREY = "#222222", "#1f6fb4", "#d1701c", "#8a8a8a"
 POINTS = 200
 """A longer curve is drawn as this many means of neighbouring points."""
 
+TITLES = {"auc": "AUC", "logloss": "log loss", "rmse": "RMSE"}
+
 Series = tuple[np.ndarray, np.ndarray]
 
 
@@ -44,20 +46,23 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 
 def plot_curves(lines: Iterable[dict[str, Any]], path: str | Path, title: str) -> None:
-    """Nothing; `path` then holds a PNG: the training losses on the left, validation AUC with its best on the right.
+    """Draw the training losses, and beside them validation AUC and log loss (regression: RMSE), as a PNG at `path`.
 
-    A regression run, which has no AUC, gets its RMSE there. Series that are missing or undefined are left out; where a
-    resumed run wrote a step twice, the later line counts.
+    The best of each is marked. Series that are missing or undefined are left out; where a resumed run wrote a step
+    twice, the later line counts.
     """
     from matplotlib.figure import Figure
 
     lines = list(lines)
-    figure = Figure(figsize=(10, 3.8), dpi=150, facecolor="white")
+    measured = [name for name in ("rmse", "logloss") if len(series(lines, "valid", name)[0])]
+    names = measured if "rmse" in measured else ["auc", *measured]
+    figure = Figure(figsize=(5 + 5 * len(names), 3.8), dpi=150, facecolor="white")
     figure.set_layout_engine("constrained", wspace=0.06, w_pad=0.08, h_pad=0.06)
     figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold", color=INK)
-    left, right = figure.subplots(1, 2)
+    left, *others = figure.subplots(1, 1 + len(names))
     _losses(left, lines)
-    _validation(right, lines)
+    for axes, name in zip(others, names, strict=True):
+        _validation(axes, lines, name)
     with new_file(path) as temporary:
         figure.savefig(temporary, format="png")
 
@@ -87,18 +92,14 @@ def _losses(axes: "Axes", lines: list[dict[str, Any]]) -> None:
     _label_ends(axes, ends)
 
 
-def _validation(axes: "Axes", lines: list[dict[str, Any]]) -> None:
-    name, best_of = ("auc", np.argmax)
+def _validation(axes: "Axes", lines: list[dict[str, Any]], name: str) -> None:
     step_Q, value_Q = series(lines, "valid", name)
-    if not len(step_Q) and len(series(lines, "valid", "rmse")[0]):
-        name, best_of = "rmse", np.argmin
-        step_Q, value_Q = series(lines, "valid", name)
-    _style(axes, f"validation {name.upper()}")
+    _style(axes, f"validation {TITLES[name]}")
     if not len(step_Q):
         evaluated = any(line.get("kind") == "valid" for line in lines)
         return _say(axes, "AUC undefined: the validation rows have one class" if evaluated else "no validation yet")
     axes.plot(step_Q, value_Q, color=BLUE, lw=1.5, marker="o" if len(step_Q) <= 40 else None, ms=3)
-    best = int(best_of(value_Q))
+    best = int(np.argmax(value_Q) if name == "auc" else np.argmin(value_Q))
     axes.plot(step_Q[best], value_Q[best], "o", ms=7, mfc="white", mec=INK, mew=1.6, zorder=3)
     axes.margins(x=0.04, y=0.18)
     low, high = axes.get_xlim()

@@ -4,7 +4,9 @@ config.toml     the resolved configuration        checkpoints/last, checkpoints/
 schema.json     the tables and fields             metrics.jsonl    one line per measurement
 vocab/          raw value → id, one Parquet per table             curves.png
 manifest.json   the SHA-256 of schema.json and of each file in vocab/: what gives ids their meaning
-store.json      what the run was trained on, and where that stood
+store.json      the store that the run was trained on, and where that stood
+data.json       counts and fingerprints that a resumed run compares
+.lock           the process that trains in it, or did last
 init.json       the run whose weights it started from, if any, and the embedding rows taken from it
 import.json     where its weights were imported from, if they were
 """

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -92,6 +93,46 @@ def test_a_signal_saves_and_the_resumed_run_ends_the_same(run, config, drift_sto
     assert_same(final_state(resumed), final_state(run))
 
 
+def test_a_signal_stops_a_validation_which_the_resumed_run_makes_up_for(run, config, drift_store, tmp_path):
+    train, valid = splits(config, drift_store)
+    stopping = StopAfter(valid, 1, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        fit(config, train, stopping, tmp_path / "run", store=drift_store, progress=False)
+    stopped = type(run).open(tmp_path / "run")
+    assert steps(stopped.path, "last")[-1] == STEPS and not lines(stopped, "valid")
+    resumed = fit(config, train, valid, tmp_path / "run", resume=True, progress=False)
+    assert lines(resumed, "valid") == lines(run, "valid")
+    assert_same(final_state(resumed), final_state(run))
+
+
+def test_a_signal_ends_a_loop_that_takes_no_steps(config, drift_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting._Loop, "_epoch", lambda loop: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        fit_store(config, drift_store, tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(("choose", "chosen"), [("auc", 2 * STEPS), ("logloss", STEPS)])
+def test_the_best_checkpoint_is_the_one_of_fit_choose(
+    config, drift_store, tmp_path, monkeypatch, capsys, choose, chosen
+):
+    measured = iter([{"auc": 0.6, "gauc": 0.6, "logloss": 0.6}, {"auc": 0.7, "gauc": 0.5, "logloss": 0.9}])
+    scores = SimpleNamespace(metrics=lambda _: next(measured))
+    monkeypatch.setattr(fitting, "score", lambda *_: scores)
+    config = replace(config, fit=replace(config.fit, choose=choose))
+    finished = fit_store(config, drift_store, tmp_path / "run", progress=False)
+    assert steps(finished.path, "best") == [chosen]
+    assert ("step 20 has validation log loss 0.900" in capsys.readouterr().err) == (choose == "auc")
+
+
+def test_a_far_larger_split_is_named_also_without_a_progress_bar(config, drift_store, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(fitting._Loop, "train", lambda *_: None)
+    info = drift_store.info | {"samples": drift_store.info["samples"] | {"train_all": 10**6}}
+    monkeypatch.setattr(fitting, "store_split", lambda *_, **__: store_split(config, drift_store, "train"))
+    alone = replace(config, data=replace(config.data, train="train"), loss=replace(config.loss, alpha=0))
+    fit_store(alone, replace(drift_store, info=info), tmp_path / "run", progress=False)
+    assert "--set data.train=train_all" in capsys.readouterr().err
+
+
 def test_a_crash_resumes_from_the_last_checkpoint(run, config, drift_store, tmp_path):
     train, valid = splits(config, drift_store)
 
@@ -155,6 +196,9 @@ def test_patience_stops_early_and_keeps_the_best(config, drift_store, tmp_path):
     stopped = fit_store(still, drift_store, tmp_path / "run", progress=False)
     assert [line["step"] for line in lines(stopped, "valid")] == [STEPS, 2 * STEPS, 3 * STEPS]
     assert steps(stopped.path, "best") == [STEPS]
+    patient = replace(still, fit=replace(still.fit, patience=3))
+    stopped = fit_store(patient, drift_store, tmp_path / "run", resume=True, progress=False)
+    assert [line["step"] for line in lines(stopped, "valid")] == [STEPS, 2 * STEPS, 3 * STEPS, 4 * STEPS]
 
 
 def test_validation_cadence_in_steps(config, drift_store, tmp_path):
@@ -223,7 +267,9 @@ def test_tensorboard_files_on_request(config, drift_store, tmp_path):
 
 def test_a_label_beyond_0_and_1_is_refused_in_a_binary_task(config, drift_store, tmp_path):
     data = arrays(drift_store.schema, [3] * 64, label=np.full((64, 2), 2.5))
-    with pytest.raises(ValueError, match=r"label holds 2.5 in sample \d+; expected 0 to 1 .* loss.task=\"regression\""):
+    with pytest.raises(
+        ValueError, match=r"label holds 2.5 in row 0 of the training data; expected 0 or 1 .* loss.task=\"regression\""
+    ):
         fit(config, data, None, tmp_path / "run", progress=False)
 
 

@@ -67,7 +67,7 @@ def drawn(monkeypatch, tmp_path, lines):
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: (figures.append(self), save(self, *args, **kw)))
     report.plot_curves(lines, tmp_path / "curves.png", "a run")
-    assert imread(tmp_path / "curves.png").shape == (570, 1500, 4)
+    assert imread(tmp_path / "curves.png").shape == (570, 750 * len(figures[0].axes), 4)
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
     return [(a.get_title("left"), [t.get_text() for t in a.texts], len(a.lines)) for a in figures[0].axes]
 
@@ -76,6 +76,13 @@ def test_full_run(monkeypatch, tmp_path):
     left, right = drawn(monkeypatch, tmp_path, FULL)
     assert left == ("training loss", ["ctr 0.500", "auxiliary 0.600", "total 0.900"], 3)
     assert right == ("validation AUC", ["best 0.7200 at step 20"], 2)
+
+
+def test_log_loss_has_a_panel_of_its_own(monkeypatch, tmp_path):
+    lines = [valid(s, auc=a, logloss=x) for s, a, x in ((10, 0.61, 0.643), (20, 0.72, 0.9))]
+    _, auc, logloss = drawn(monkeypatch, tmp_path, lines)
+    assert auc == ("validation AUC", ["best 0.7200 at step 20"], 2)
+    assert logloss == ("validation log loss", ["best 0.6430 at step 10"], 2)
 
 
 @pytest.mark.parametrize(
