@@ -7,10 +7,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dienjax.calibration import Method, fit_scale
 from dienjax.data.arrays import PaddedArrays
 from dienjax.data.histories import windows
-from dienjax.data.store import side
-from dienjax.evaluation import eval_loader, score
+from dienjax.data.loader import Dataset
+from dienjax.data.split import StoreSplit
+from dienjax.data.store import Store, side
+from dienjax.evaluation import eval_loader, score, store_split
 from dienjax.files import new_file
 from dienjax.raw_columns import Encoded, encoded, holds_lists, raw_columns
 from dienjax.run import Run
@@ -18,7 +21,12 @@ from dienjax.serving.encoding import encoders
 from dienjax.train import make_eval_step
 
 
-def predict(run: Run | str | Path, frame: pd.DataFrame) -> pd.DataFrame:
+def predict(
+    run: Run | str | Path,
+    frame: pd.DataFrame,
+    calibrate: Method | None = None,
+    store: Store | str | Path | None = None,
+) -> pd.DataFrame:
     """The frame with a column `probability` (regression: `prediction`).
 
     For each behaviour `b` of the run: `hist_b` holds a list of values per row, oldest first (the most recent
@@ -31,23 +39,37 @@ def predict(run: Run | str | Path, frame: pd.DataFrame) -> pd.DataFrame:
     for it. NaN in a list is an error, and so is a float beyond 2**53 where the log held whole numbers: it may stand for
     several; a column of type Int64 holds both.
 
+    Args:
+      calibrate: scale the probabilities as `dienjax.calibration` fits it on the run's validation split, in which they
+        then add up to the positives. Where negatives were sampled, their share there is meant, not that of a service.
+      store: event store of that split; the one the run was trained on if left out.
+
     Raises:
       ValueError: a column that is missing (with the nearest names), lists of different lengths in one row, no
-        candidate, values of another type than the log's, NaN, a number that is not finite.
+        candidate, values of another type than the log's, NaN, a number that is not finite; or `calibrate` on a
+        regression, a run without a validation split, another store, or a split that it cannot be fitted on.
+      FileNotFoundError: `calibrate`, and the store has moved.
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"predict: the table is of type {type(frame).__name__}; expected a pandas DataFrame")
-    name, value_M, length_N = _predictions(run, frame)
+    name, value_M, length_N = _predictions(run, frame, calibrate, store)
     if length_N is None:
         return frame.assign(**{name: value_M})
     lists = [part.tolist() for part in np.split(value_M, np.cumsum(length_N)[:-1])]
     return frame.assign(**{name: pd.Series(lists, frame.index)})
 
 
-def predict_file(run: str | Path, source: str | Path, target: str | Path, force: bool = False) -> int:
+def predict_file(
+    run: str | Path,
+    source: str | Path,
+    target: str | Path,
+    force: bool = False,
+    calibrate: Method | None = None,
+    store: str | Path | None = None,
+) -> int:
     """Writes the predictions for a Parquet file to another, whole or not at all; returns the number of rows.
 
-    Every column of the file is in the other as it was.
+    Every column of the file is in the other as it was; the other arguments are those of `predict`.
 
     Raises:
       ValueError: as `predict`, or a file that is damaged or no Parquet.
@@ -59,7 +81,7 @@ def predict_file(run: str | Path, source: str | Path, target: str | Path, force:
     if target.is_dir() or not target.parent.is_dir():
         raise FileNotFoundError(f"{target} cannot be written; expected the name of a file in a folder that exists")
     table = _read(source)
-    name, value_M, length_N = _predictions(run, table)
+    name, value_M, length_N = _predictions(run, table, calibrate, store)
     values = pa.array(value_M)
     if length_N is not None:
         values = pa.LargeListArray.from_arrays(np.append(0, np.cumsum(length_N)), values)
@@ -89,16 +111,39 @@ def _read(source: Path) -> pa.Table:
     return table
 
 
-def _predictions(run: Run | str | Path, table: pd.DataFrame | pa.Table) -> tuple[str, np.ndarray, np.ndarray | None]:
+def _predictions(
+    run: Run | str | Path, table: pd.DataFrame | pa.Table, calibrate: Method | None, store: Store | str | Path | None
+) -> tuple[str, np.ndarray, np.ndarray | None]:
     """What the run predicts is called, the predictions for all candidates, and how many of them each row has."""
     run = run if isinstance(run, Run) else Run.open(run)
     arrays, length_N = _arrays(run, table)
-    loader = eval_loader(PaddedArrays(run.schema, arrays), run.config.data.batch_size, run.config.data.lengths)
-    scores = score(make_eval_step(run.model), run.variables(), loader)
-    logit_M = scores.logit_NK[scores.mask_NK]
+    eval_step, variables = make_eval_step(run.model), run.variables()
+
+    def logits_and_labels(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        data = run.config.data
+        scores = score(eval_step, variables, eval_loader(dataset, data.batch_size, data.lengths))
+        return scores.logit_NK[scores.mask_NK], scores.label_NK[scores.mask_NK]
+
+    scale = fit_scale(calibrate, *logits_and_labels(_validation(run, store))) if calibrate else _sigmoid
+    logit_M, _ = logits_and_labels(PaddedArrays(run.schema, arrays))
     if run.config.loss.task == "regression":
         return "prediction", logit_M, length_N
-    return "probability", np.exp(-np.logaddexp(0, -logit_M)), length_N
+    return "probability", scale(logit_M), length_N
+
+
+def _sigmoid(logit: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -logit))
+
+
+def _validation(run: Run, store: Store | str | Path | None) -> StoreSplit:
+    """The split that the run was validated on."""
+    if run.config.loss.task == "regression":
+        raise ValueError(f"calibrate: {run.path} is a regression; its predictions are no probabilities: leave it out")
+    if not run.config.data.valid:
+        raise ValueError(f"calibrate: {run.path} was trained without a validation split (data.valid); leave it out")
+    store = store if isinstance(store, Store) else Store.open(store) if store else run.store()
+    run.check_schema(store.schema, f"the store {store.path}")
+    return store_split(run.config, store, run.config.data.valid)
 
 
 def _arrays(run: Run, table: pd.DataFrame | pa.Table) -> tuple[dict[str, np.ndarray], np.ndarray | None]:

@@ -1,6 +1,7 @@
 import os
 import resource
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dienjax import Config, DataConfig, Dense, FitConfig, ModelConfig, PaddedArrays, Schema, Sparse, Table, fit, predict
+from dienjax import (
+    Config,
+    DataConfig,
+    Dense,
+    FitConfig,
+    ModelConfig,
+    PaddedArrays,
+    Schema,
+    Sparse,
+    Table,
+    fit,
+    predict,
+    prepare,
+)  # fmt: skip
+from dienjax.data.drift import DriftWorld
 from dienjax.evaluation import eval_loader, score, store_split
+from dienjax.metrics import evaluate_scores
 from dienjax.prediction import predict_file
 from dienjax.schema import Behaviour
 from dienjax.train import make_eval_step
@@ -17,9 +33,9 @@ from dienjax.train import make_eval_step
 BIG = 2**53
 
 
-def raw_test_rows(store):
-    """The test split in the values of the log: histories, and both candidates as lists."""
-    samples = store.samples("test")
+def raw_rows(store, split="test"):
+    """A split in the values of the log: histories, and both candidates as lists."""
+    samples = store.samples(split)
     values = {name: store.vocabulary(name).set_index("id")["value"] for name in ("item", "category")}
     rows = []
     for i, (user, end) in enumerate(zip(samples.user_N, samples.end_N, strict=True)):
@@ -31,15 +47,68 @@ def raw_test_rows(store):
     return pd.DataFrame(rows)
 
 
+def metrics(probability_M, label_M):
+    logit_M = np.log(probability_M) - np.log1p(-probability_M)
+    return evaluate_scores(logit_M, label_M, np.zeros(len(label_M)))
+
+
+@pytest.mark.parametrize("method", ["platt", "isotonic"])
+def test_probabilities_are_scaled_where_asked(run, drift_store, tmp_path, monkeypatch, method):
+    """A model that is far too sure of what the history holds."""
+
+    def eval_step(variables, batch):
+        seen_BK = (batch.candidate["category"][:, :, None] == batch.history["category"][:, None]).sum(axis=-1)
+        return 3.0 * seen_BK + 1 + batch.candidate["item"] / 100
+
+    monkeypatch.setattr("dienjax.prediction.make_eval_step", lambda model: eval_step)
+    frame, label_M = raw_rows(drift_store, "valid"), drift_store.samples("valid").candidates.label_C
+    wrong, scaled = (
+        metrics(np.concatenate(predict(run, frame, calibrate)["probability"].tolist()), label_M)
+        for calibrate in (None, method)
+    )
+    assert scaled["logloss"] < wrong["logloss"] and scaled["calibration"] == pytest.approx(1, abs=0.03)
+    assert abs(wrong["calibration"] - 1) > 0.1
+    if method == "platt":
+        assert scaled["auc"] == pytest.approx(wrong["auc"], abs=1e-9)
+
+    shutil.copytree(run.path, tmp_path / "run")
+    (tmp_path / "run/store.json").write_text('{"path": "/nowhere/at/all"}')
+    with pytest.raises(FileNotFoundError, match="name it with --store"):
+        predict(tmp_path / "run", frame, method)
+    moved = predict(tmp_path / "run", frame, method, drift_store.path)
+    pd.testing.assert_frame_equal(moved, predict(run, frame, method))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: replace(c, loss=replace(c.loss, task="regression")), "is a regression; its predictions are no"),
+        (lambda c: replace(c, data=replace(c.data, valid="")), "trained without a validation split"),
+    ],
+)
+def test_runs_that_cannot_be_calibrated(run, drift_store, change, message):
+    with pytest.raises(ValueError, match=f"calibrate: .*{message}"):
+        predict(replace(run, config=change(run.config)), raw_rows(drift_store), "platt")
+    with pytest.raises(ValueError, match="calibrate is 'plat'; expected 'platt' or 'isotonic'"):
+        predict(run, raw_rows(drift_store), "plat")
+
+
+def test_another_store_is_refused(run, drift_store, tmp_path):
+    log = DriftWorld(users=50, events_min=2, events_max=9, categories=6, items=20).log()
+    other = prepare(log, tmp_path / "store", user="user", item="item", time="time", attributes=["category"])
+    with pytest.raises(ValueError, match="does not fit the run"):
+        predict(run, raw_rows(drift_store), "platt", other)
+
+
 def test_raw_values_give_the_probabilities_of_the_split(run, drift_store):
     loader = eval_loader(store_split(run.config, drift_store, "test"), 64, (4,))
     expected = score(make_eval_step(run.model), run.variables(), loader)
-    got = predict(run, raw_test_rows(drift_store))
+    got = predict(run, raw_rows(drift_store))
     np.testing.assert_allclose(np.stack(got["probability"]), 1 / (1 + np.exp(-expected.logit_NK)), atol=1e-6)
 
 
 def test_one_candidate_a_row_is_a_number(run, drift_store):
-    lists = raw_test_rows(drift_store)
+    lists = raw_rows(drift_store)
     single = lists.assign(item=lists["item"].str[1], category=lists["category"].str[1])
     both = np.stack(predict(run, lists)["probability"])
     np.testing.assert_allclose(predict(run, single)["probability"], both[:, 1], atol=1e-6)
@@ -90,7 +159,7 @@ def test_what_is_no_table(run):
 
 def test_ids_of_64_bits_beside_missing_ones(run, drift_store, tmp_path):
     """One null made floats of a column, and of all its ids others that floats can hold."""
-    rows = raw_test_rows(drift_store).map(lambda values: [int(value) for value in values])
+    rows = raw_rows(drift_store).map(lambda values: [int(value) for value in values])
     rows.at[0, "hist_item"] = [None] * len(rows.at[0, "hist_item"])
     rows.at[0, "item"] = [None, rows.at[0, "item"][1]]
     big = rows.copy()
@@ -120,7 +189,7 @@ def test_ids_of_64_bits_beside_missing_ones(run, drift_store, tmp_path):
 
 
 def test_files(run, drift_store, tmp_path):
-    raw_test_rows(drift_store).to_parquet(tmp_path / "in.parquet")
+    raw_rows(drift_store).to_parquet(tmp_path / "in.parquet")
     rows = predict_file(run, tmp_path / "in.parquet", tmp_path / "out.parquet")
     assert rows == len(pd.read_parquet(tmp_path / "out.parquet")) == len(drift_store.samples("test"))
     with pytest.raises(FileExistsError, match="--force"):
@@ -134,7 +203,7 @@ def test_files(run, drift_store, tmp_path):
 
 
 def test_files_that_cannot_be_read(run, drift_store, tmp_path):
-    raw_test_rows(drift_store).to_parquet(tmp_path / "in.parquet")
+    raw_rows(drift_store).to_parquet(tmp_path / "in.parquet")
     data = (tmp_path / "in.parquet").read_bytes()
     text = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(bytes(4) + b"\1\0\0\0"), pa.py_buffer(b"\xff")])
     pq.write_table(pa.table({"item": text}), tmp_path / "no utf-8")
@@ -159,7 +228,7 @@ def test_files_that_cannot_be_read(run, drift_store, tmp_path):
 
 
 def test_a_full_disk(run, drift_store, tmp_path):
-    raw_test_rows(drift_store).to_parquet(tmp_path / "in.parquet")
+    raw_rows(drift_store).to_parquet(tmp_path / "in.parquet")
     rows = predict_file(run, tmp_path / "in.parquet", tmp_path / "out.parquet")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
