@@ -171,7 +171,14 @@ def evaluate(run: Positional[Path], store: Path | None = None, split: str = "tes
         print(f"{name:<12} {'undefined' if value is None else f'{value:.6g}'}")
 
 
-def predict(run: Positional[Path], input: Path, output: Path, force: bool = False) -> None:
+def predict(
+    run: Positional[Path],
+    input: Path,
+    output: Path,
+    calibrate: Literal["platt", "isotonic"] | None = None,
+    store: Path | None = None,
+    force: bool = False,
+) -> None:
     """Add the model's probability to a Parquet file of histories and candidates.
 
     For each behaviour b of the run, such as the item, the file has a list column hist_b (oldest first) and a column b
@@ -181,12 +188,16 @@ def predict(run: Positional[Path], input: Path, output: Path, force: bool = Fals
       run: run folder.
       input: Parquet file to read.
       output: Parquet file to write.
+      calibrate: scale the probabilities so that they add up to the positives of the run's validation split. platt: a
+        slope and an intercept of the logit; isotonic: any rising function, for thousands of samples.
+      store: event store of that split; the one the run was trained on if left out.
       force: replace the output if it exists.
     """
     from dienjax.prediction import predict_file
 
     _keep_compilations()
-    print(f"{output}: {predict_file(run, input, output, force):,} rows")
+    rows = predict_file(run, input, output, force, calibrate, store)
+    print(f"{output}: {rows:,} rows")
 
 
 def describe(target: Positional[Path], store: Path | None = None, svg: Path | None = None) -> None:

@@ -87,12 +87,15 @@ def test_train_from_an_earlier_run(capsys, run, config, drift_store, tmp_path, m
     assert evaluate(tmp_path / "run", drift_store, "valid")["auc"] == pytest.approx(best, abs=1e-6)
 
 
-def test_predict(run, tmp_path, capsys):
+def test_predict(run, drift_store, tmp_path, capsys):
     frame = pd.DataFrame({"hist_item": [[3, 4]], "hist_category": [[0, 0]], "item": [3], "category": [0]})
     frame.to_parquet(tmp_path / "in.parquet")
     main(["predict", str(run.path), "--input", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "out.parquet")])
     assert "1 rows" in capsys.readouterr().out
-    assert 0 < pd.read_parquet(tmp_path / "out.parquet")["probability"][0] < 1
+    plain = pd.read_parquet(tmp_path / "out.parquet")["probability"][0]
+    files = ["--input", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "scaled.parquet")]
+    main(["predict", str(run.path), *files, "--calibrate", "isotonic", "--store", str(drift_store.path)])
+    assert 0 < pd.read_parquet(tmp_path / "scaled.parquet")["probability"][0] != plain < 1
 
 
 def test_mistakes_get_one_message_and_exit_code_2(capsys, run, config, drift_store, tmp_path):

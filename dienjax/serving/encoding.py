@@ -1,5 +1,6 @@
 """Raw values of a request to the arrays of the graphs; a wrong value is named with its field and position."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import NoneType
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dienjax.errors import nearest
-from dienjax.schema import FIRST_ID, PADDING, UNKNOWN
+from dienjax.schema import FIRST_ID, PADDING, UNKNOWN, Schema
 
 Where = Callable[[int], str]
 """What to call the value at a position in an error, such as "candidates['item'][3]"."""
@@ -21,15 +22,22 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 def known_values(vocabulary: list, dtype: np.dtype) -> Encode:
-    """Encodes values as their place in the vocabulary, from id 2 on; None and what it lacks are unknown."""
+    """Encodes values as their place in the vocabulary, from id 2 on; None and what it lacks are unknown.
+
+    Numbers are equal or not, exactly. NaN is an error, and so is a float beyond 2**53 where the log held whole numbers:
+    it may stand for several.
+    """
     id_of = dict(zip(vocabulary, range(FIRST_ID, FIRST_ID + len(vocabulary)), strict=True))
     if not vocabulary:  # then no type is wrong
         return lambda where, value_N: np.full(len(value_N), UNKNOWN, dtype)
     kind, types = next((kind, types) for kind, types in KINDS if type(vocabulary[0]) in types)
     expected = f"the log held {kind} such as {vocabulary[0]!r}: convert it, or give None where it is unknown"
+    largest = 2.0**53 - 1 if int in map(type, vocabulary) else math.inf
 
     def encode(where: Where, value_N: list) -> np.ndarray:
         value_N = _of_types(where, value_N, types | {NoneType}, expected)
+        if float in types and float in set(map(type, value_N)):
+            _refuse_inexact(where, value_N, largest)
         return np.array([id_of.get(value, UNKNOWN) for value in value_N], dtype)
 
     return encode
@@ -61,6 +69,22 @@ def numbers(where: Where, value_N: list) -> np.ndarray:
     return np.array(value_N, np.float32)
 
 
+def encoders(schema: Schema, vocabulary: Callable[[str], list | None], dtype: np.dtype) -> dict[str, Encode]:
+    """How the values of each field are encoded, by name.
+
+    Args:
+      vocabulary: the values of a table in the order of their ids, from id 2 on; None where values are ids already.
+    """
+    values = {table.name: vocabulary(table.name) for table in schema.tables}
+    known = {table: known_values(value, dtype) for table, value in values.items() if value is not None}
+    ids = {
+        field.name: known.get(field.table)
+        or ready_ids(schema.table(field.table).size, dtype, padding=field.name != schema.item)
+        for field in schema.id_fields
+    }
+    return ids | {field.name: numbers for field in schema.dense}
+
+
 def encode_lists(group: str, given: Mapping[str, Any], fields: Mapping[str, Encode]) -> dict[str, np.ndarray]:
     """An array [N] for each field of `given`, in the order of `fields`.
 
@@ -69,7 +93,7 @@ def encode_lists(group: str, given: Mapping[str, Any], fields: Mapping[str, Enco
       TypeError: `given` is no dict, a field no list, or a value of another type than the log's.
     """
     _check_names(group, given, fields)
-    lists = {name: _listed(f"{group}[{name!r}]", given[name]) for name in fields}
+    lists = {name: listed(f"{group}[{name!r}]", given[name]) for name in fields}
     first = next(iter(fields))
     for name, value_N in lists.items():
         if len(value_N) != len(lists[first]):
@@ -98,7 +122,8 @@ def _check_names(group: str, given: Mapping[str, Any], fields: Mapping[str, Enco
             raise ValueError(f"{group}[{name!r}] is no field of the model; {nearest(str(name), fields)}")
 
 
-def _listed(where: str, given: Any) -> list:
+def listed(where: str, given: Any) -> list:
+    """The values of a list, a tuple or a 1-d array as a list; anything else is a TypeError."""
     if isinstance(given, list | tuple):
         return list(given)
     if isinstance(given, np.ndarray) and given.ndim == 1:
@@ -119,6 +144,15 @@ def _of_types(where: Where, value_N: list, types: set[type], expected: str) -> l
         if type(value) not in types:
             raise TypeError(f"{where(position)} is {value!r} of type {type(value).__name__}; {expected}")
     return plain_N
+
+
+def _refuse_inexact(where: Where, value_N: list, largest: float) -> None:
+    for position, value in enumerate(value_N):
+        if type(value) is float and not -largest <= value <= largest:
+            why = "a float holds not every whole number beyond 2**53: give an int"
+            raise ValueError(
+                f"{where(position)} is {value!r}; {'give None where it is unknown' if math.isnan(value) else why}"
+            )
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dienjax.schema import Schema
-from dienjax.serving.encoding import Encode, encode_lists, encode_values, known_values, numbers, ready_ids
+from dienjax.serving.encoding import Encode, encode_lists, encode_values, encoders, numbers
 from dienjax.serving.folder import GRAPHS, Export, read_export
 from dienjax.serving.scorer import Scorer
 from dienjax.serving.session import open_session
@@ -115,17 +115,11 @@ class Ranker:
 def _fields(export: Export) -> tuple[dict[str, Encode], dict[str, Encode], dict[str, Encode]]:
     """How the fields of the history, of the candidates and of the user are encoded, by name."""
     schema = export.schema
-    values = {table.name: export.vocabulary(table.name) for table in schema.tables}
-    known = {table: known_values(value, export.ids) for table, value in values.items() if value is not None}
-    ids = {
-        field.name: known.get(field.table)
-        or ready_ids(schema.table(field.table).size, export.ids, padding=field.name != schema.item)
-        for field in schema.id_fields
-    }
-    history = {b.name: ids[b.name] for b in schema.behaviours}
+    encode = encoders(schema, export.vocabulary, export.ids)
+    history = {b.name: encode[b.name] for b in schema.behaviours}
     candidates, user = (
-        {f.name: ids[f.name] for f in schema.sparse if f.of == of}
-        | {f.name: numbers for f in schema.dense if f.of == of}
+        {f.name: encode[f.name] for f in schema.sparse if f.of == of}
+        | {f.name: encode[f.name] for f in schema.dense if f.of == of}
         for of in ("candidate", "user")
     )
     return history, history | candidates, user

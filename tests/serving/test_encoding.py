@@ -32,9 +32,10 @@ def encoded(encode, value_N):
         (TEXT, np.array(["b", "z"]), [3, 1]),
         (TEXT, np.array(["b", None], object), [3, 1]),
         (TEXT, [], []),
-        (NUMBERS, [7, 7.0, 2.5, 8, float("nan"), None, 2**63 + 1, 10**400], [2, 2, 3, 1, 1, 1, 4, 1]),
+        (NUMBERS, [7, 7.0, 2.5, 8, None, 2**63 + 1, 10**400], [2, 2, 3, 1, 1, 4, 1]),
         (NUMBERS, [np.int8(7), np.float16(2.5), np.uint64(2**63 + 1)], [2, 3, 4]),
-        (NUMBERS, np.array([2.5, np.nan, 7], np.float32), [3, 1, 2]),
+        (NUMBERS, np.array([2.5, -0.25, 7], np.float32), [3, 1, 2]),
+        (known_values([2.0**53, 0.5], INT32), [2**53, 2.0**53, float("inf"), -0.5], [2, 2, 1, 1]),
         (NUMBERS, np.array([2**63 + 1], np.uint64), [4]),
         (BOOLS, [True, False, None, np.True_], [2, 3, 1, 2]),
         (BOOLS, np.array([False, True]), [3, 2]),
@@ -84,6 +85,17 @@ def test_ids(encode, value_N, id_N):
 def test_wrong_types(encode, value_N, message):
     with pytest.raises(TypeError, match=message):
         encoded(encode, value_N)
+
+
+@pytest.mark.parametrize("value", [float("nan"), np.float32("nan"), 2.0**53, -(2.0**60), float("inf")])
+def test_a_float_that_may_be_several_whole_numbers_is_refused(value):
+    with pytest.raises(ValueError, match=r"candidates\['item'\]\[1\] is .*; (give None where|a float .* give an int)"):
+        encoded(NUMBERS, [7, value])
+
+
+def test_nan_is_no_value():
+    with pytest.raises(ValueError, match=r"candidates\['item'\]\[2\] is nan; give None where it is unknown"):
+        encoded(known_values([0.5, 7.0], INT32), np.array([7, 0.5, np.nan]))
 
 
 def test_padding_is_no_item():

@@ -1,0 +1,150 @@
+"""Columns of raw values, of a DataFrame or an Arrow table, encoded value for value as a `Ranker` encodes requests."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from types import NoneType
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dienjax.errors import nearest
+from dienjax.serving.encoding import Encode, Where, listed
+
+Raw: TypeAlias = list | pa.ChunkedArray
+"""N rows, each a value or a list of values: Python's where pandas keeps objects, Arrow's elsewhere."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The M encoded values of a column, row after row.
+
+    Attributes:
+      length_N: how many each row holds; None where it is one value each.
+    """
+
+    name: str
+    value_M: np.ndarray
+    length_N: np.ndarray | None
+
+
+def raw_columns(table: pd.DataFrame | pa.Table, names: Iterable[str]) -> dict[str, Raw]:
+    """The named columns as they stand.
+
+    What pandas marks as missing is None, and so is NaN in a column of floats or objects, which cannot say it otherwise;
+    NaN in a list, or in a column that knows missing values, stays NaN.
+
+    Raises:
+      ValueError: a column that is missing, stands twice, or holds neither numbers, text, booleans nor lists of them.
+    """
+    known = list(map(str, table.columns if isinstance(table, pd.DataFrame) else table.column_names))
+    for name in names:
+        if known.count(name) != 1:
+            found = f"stands {known.count(name)} times" if name in known else f"is missing; {nearest(name, known)}"
+            raise ValueError(f"predict: column {name!r} {found}")
+    return {name: _of_series(table[name]) if isinstance(table, pd.DataFrame) else table[name] for name in names}
+
+
+def holds_lists(raw: Raw) -> bool:
+    """Whether the first row that is not missing holds a list."""
+    if isinstance(raw, list):
+        return isinstance(next((row for row in raw if row is not None), None), list | tuple | np.ndarray)
+    return _is_list(raw.type)
+
+
+def encoded(name: str, raw: Raw, lists: bool, encode: Encode) -> Encoded:
+    """The column's values, encoded; with `lists` every row holds a list, and a missing one is empty.
+
+    Raises:
+      ValueError: a value that `encode` refuses, or a value where a list belongs.
+    """
+    try:
+        values, length_N = _flat(name, raw) if lists else (raw, None)
+        where, (distinct, code_M) = _where(name, length_N), _distinct(name, values)
+        value_D = encode(lambda d: where(int(np.argmax(code_M == d))), distinct)
+    except TypeError as error:  # the table is of the right type, its content is not
+        raise ValueError(str(error)) from error
+    return Encoded(name, value_D[code_M], length_N)
+
+
+def _of_series(series: pd.Series) -> Raw:
+    if series.dtype == object:
+        return [None if missing else value for value, missing in zip(series, series.isna(), strict=True)]
+    try:
+        return pa.chunked_array(pa.array(series))
+    except pa.ArrowException as error:
+        raise _unreadable(str(series.name), series.dtype) from error
+
+
+def _flat(name: str, raw: Raw) -> tuple[Raw, np.ndarray]:
+    """The values of all lists one after the other, and how many each row holds."""
+    if isinstance(raw, list):
+        rows = [[] if row is None else listed(f"predict: row {n} of column {name!r}", row) for n, row in enumerate(raw)]
+        return list(chain.from_iterable(rows)), np.fromiter(map(len, rows), np.int64, len(rows))
+    if pa.types.is_null(raw.type):
+        raw = raw.cast(pa.list_(pa.null()))
+    if not _is_list(raw.type):
+        raise ValueError(f"predict: column {name!r} holds {raw.type}; expected a list of values in every row")
+    return pc.list_flatten(raw), pc.fill_null(pc.list_value_length(raw), 0).to_numpy().astype(np.int64)
+
+
+def _distinct(name: str, values: Raw) -> tuple[list, np.ndarray]:
+    """The distinct values in the order of their first appearance, and each value's place among them.
+
+    Values that Arrow could change, or cannot compare, stay as they are, each on its own.
+    """
+    if isinstance(values, list):
+        values = _same_in_arrow(values)
+        if isinstance(values, list):
+            return values, np.arange(len(values))
+    if isinstance(values.type, pa.BaseExtensionType):  # a period would be a number here
+        raise _unreadable(name, values.type)
+    if pa.types.is_dictionary(values.type):  # whose chunks may have a dictionary each
+        values = values.cast(values.type.value_type)
+    try:
+        parts = values.dictionary_encode("encode").chunks
+    except pa.ArrowNotImplementedError:  # nested values
+        return values.to_pylist(), np.arange(len(values))
+    code_M = np.concatenate([np.zeros(0, np.int32), *(part.indices.to_numpy() for part in parts)])
+    return parts[0].dictionary.to_pylist() if parts else [], code_M
+
+
+def _same_in_arrow(values: list) -> Raw:
+    """The values in Arrow where all are of one type that it keeps exactly."""
+    types = set(map(type, values)) - {NoneType}
+    if len(types) != 1 or not types <= {str, int, float, bool}:
+        return values
+    try:
+        return pa.chunked_array([pa.array(values)])
+    except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError):  # integers of more than 64 bits, text that is no UTF-8
+        return values
+
+
+def _is_list(type: pa.DataType) -> bool:
+    is_list = (
+        pa.types.is_list,
+        pa.types.is_large_list,
+        pa.types.is_fixed_size_list,
+        pa.types.is_list_view,
+        pa.types.is_large_list_view,
+    )
+    return any(check(type) for check in is_list)
+
+
+def _where(name: str, length_N: np.ndarray | None) -> Where:
+    """What to call the value at a position of the column."""
+
+    def where(position: int) -> str:
+        if length_N is None:
+            return f"predict: row {position} of column {name!r}"
+        row = int(np.searchsorted(np.cumsum(length_N), position, side="right"))
+        return f"predict: value {position - length_N[:row].sum()} in row {row} of column {name!r}"
+
+    return where
+
+
+def _unreadable(name: str, held: object) -> ValueError:
+    return ValueError(f"predict: column {name!r} holds {held}; expected numbers, text, or true and false: convert it")
