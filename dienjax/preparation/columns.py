@@ -1,14 +1,11 @@
 """What a column of a log becomes: times, numbers, or values that get an id; a wrong value is named with its row."""
 
-import ast
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-
-from dienjax.errors import nearest
 
 Where = Callable[[int], str]
 """What to call a row of the batch in an error, such as "line 17 of log.csv"."""
@@ -65,69 +62,6 @@ def _bad_time(name: str, where: Where, row: int, column: pa.Array) -> ValueError
         f"time column {name!r} holds {'no value' if value is None else repr(str(value))} in {where(row)}; expected a "
         "finite number or an ISO 8601 date in every row: mend or drop such rows"
     )
-
-
-def numbers(
-    batch: pa.RecordBatch, names: Collection[str], expression: str, where: Where, unit: bool = False
-) -> np.ndarray:
-    """Finite numbers [R] (float32), with `unit` in [0, 1]: a column, or the value of an expression for each row.
-
-    Raises:
-      ValueError: a value that is no such number, or an expression that cannot be evaluated.
-    """
-    frame = pd.DataFrame({name: _numeric_if_possible(batch.column(name)) for name in names})
-    value_R = frame[expression] if expression in names else _evaluated(frame, expression)
-    number_R = pd.to_numeric(value_R, errors="coerce").to_numpy(np.float32, na_value=np.nan)
-    good_R = (number_R >= 0) & (number_R <= 1) if unit else np.isfinite(number_R)
-    if not good_R.all():
-        row = int(np.argmin(good_R))
-        raise ValueError(
-            f"{expression!r} is {str(value_R.iloc[row])!r} in {where(row)}; expected "
-            f"{'0 to 1' if unit else 'a finite number'}: mend or drop such rows"
-        )
-    return number_R
-
-
-def _evaluated(frame: pd.DataFrame, expression: str) -> pd.Series:
-    try:
-        value_R = frame.eval(expression, engine="python")
-    except Exception as error:  # pandas raises whatever an expression leads to
-        raise ValueError(f"expression {expression!r} cannot be evaluated: {error}") from error
-    if not isinstance(value_R, pd.Series) or len(value_R) != len(frame):
-        raise ValueError(f"expression {expression!r} does not give a value per row; expected one such as 'rating >= 4'")
-    return value_R
-
-
-def _numeric_if_possible(column: pa.Array) -> pd.Series:
-    """Text becomes numbers where all of it is numbers: a text file has no types."""
-    series = column.to_pandas()
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return series
-    try:
-        return pd.to_numeric(series)
-    except (ValueError, TypeError):
-        return series
-
-
-def names_in(expression: str, known: Collection[str]) -> list[str]:
-    """The columns that an expression reads; a column's own name is one.
-
-    Raises:
-      ValueError: a name that is no column, or no expression.
-    """
-    if expression in known:
-        return [expression]
-    try:
-        tree = ast.parse(expression, mode="eval")
-    except SyntaxError as error:
-        raise ValueError(
-            f"{expression!r} is neither a column nor an expression such as 'rating >= 4'; {nearest(expression, known)}"
-        ) from error
-    found = dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
-    for name in found:
-        if name not in known:
-            raise ValueError(f"column {name!r} of {expression!r} is missing; {nearest(name, known)}")
-    return list(found)
 
 
 def id_type(name: str, types: Collection[pa.DataType]) -> pa.DataType:

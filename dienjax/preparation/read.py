@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from dienjax.errors import nearest
-from dienjax.preparation import columns
+from dienjax.preparation import columns, expression
 
 Log: TypeAlias = pd.DataFrame | pa.Table | str | Path | Sequence[str | Path]
 """A log in memory, or the files that it stands in: a path, a glob or a list of them."""
@@ -88,7 +88,7 @@ def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
         read (with its row and value), a broken or empty file (with what was read of it).
     """
     sources = open_log(log, roles)
-    read = {expression: columns.names_in(expression, sources[0].types) for expression in roles.numbers.values()}
+    read = {text: expression.names_in(text, sources[0].types) for text in roles.numbers.values()}
     needed = list(dict.fromkeys([*roles.ids, roles.time, *(name for names in read.values() for name in names)]))
     for source in sources:
         for name in needed:
@@ -112,7 +112,7 @@ def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
                     n: columns.ids(batch.column(n), n, types[n], where, n not in roles.attributes) for n in roles.ids
                 }
                 number = {
-                    n: columns.numbers(batch, read[e], e, where, n == roles.unit) for n, e in roles.numbers.items()
+                    n: expression.numbers(batch, read[e], e, where, n == roles.unit) for n, e in roles.numbers.items()
                 }
                 yield Rows(time_R, ids, number, kind == "date", all(s.first_line for s in sources))
                 start += len(batch)
@@ -176,7 +176,7 @@ def _to_arrow(frame: pd.DataFrame, roles: Roles) -> pa.Table:
     """The columns of a DataFrame that are read, without copying what numpy holds."""
     names = [str(c) for c in frame.columns]
     _once(names)
-    wanted = {*roles.ids, roles.time}.union(*(columns.names_in(e, names) for e in roles.numbers.values()))
+    wanted = {*roles.ids, roles.time}.union(*(expression.names_in(e, names) for e in roles.numbers.values()))
     arrays = {}
     for i, name in enumerate(names):
         if name in wanted:
