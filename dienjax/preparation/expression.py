@@ -16,13 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dienjax.errors import nearest
-from dienjax.preparation.columns import Where
+from dienjax.preparation.columns import EXACT, Where
 
 LONGEST, DEEPEST = 10_000, 50
 """Characters and levels that an expression may have."""
-
-EXACT = 2**53
-"""Every whole number below it has a float64 of its own."""
 
 ARITHMETIC: dict[type, Callable] = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide}
 COMPARISON: dict[type, Callable] = {
@@ -122,11 +119,11 @@ def _check(node: ast.expr, expression: str, depth: int = 0) -> None:
             parts = [left, right]
         case ast.Compare(left=left, ops=ops, comparators=others):
             parts = [left]
-            for op, other in zip(ops, others, strict=True):
-                listed = isinstance(op, ast.In | ast.NotIn)
+            for comparison, other in zip(ops, others, strict=True):
+                listed = isinstance(comparison, ast.In | ast.NotIn)
                 if listed and isinstance(other, ast.List | ast.Tuple) and other.elts:
                     parts += other.elts
-                elif not listed and type(op) in COMPARISON:
+                elif not listed and type(comparison) in COMPARISON:
                     parts.append(other)
                 else:
                     raise _no_form(node, expression)

@@ -95,7 +95,7 @@ def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
             if name not in source.types:
                 raise ValueError(f"column {name!r} is missing{_of(source.name)}; {nearest(name, source.types)}")
     types = {name: columns.id_type(name, [s.types[name] for s in sources]) for name in roles.ids}
-    kinds = set()
+    kinds, dtypes, largest = set(), set(), 0
     with tqdm(desc=progress, unit=" rows", unit_scale=True, disable=None if progress else True) as bar:
         for source in sources:
             start = 0
@@ -108,6 +108,9 @@ def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
                 kinds.add(kind)
                 if len(kinds) > 1:
                     raise ValueError(f"time column {roles.time!r} holds numbers and dates; expected one kind")
+                dtypes.add(time_R.dtype)
+                largest = max(largest, columns.largest_whole(time_R))
+                columns.refuse_mixed(roles.time, dtypes, largest)
                 ids = {
                     n: columns.ids(batch.column(n), n, types[n], where, n not in roles.attributes) for n in roles.ids
                 }
