@@ -1,19 +1,21 @@
 """What a column of a log becomes: times, numbers, or values that get an id; a wrong value is named with its row."""
 
-import ast
 from collections.abc import Callable, Collection, Sequence
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dienjax.errors import nearest
-
 Where = Callable[[int], str]
 """What to call a row of the batch in an error, such as "line 17 of log.csv"."""
 
-_EPOCH = pd.Timestamp(0, tz="UTC")
+EXACT = 2**53
+"""Every whole number below it has a float64 of its own."""
+
+FAR = 2**33 * 1_000_000
+"""From here on, in the year 2242, float64 cannot tell a microsecond since 1970 from the next."""
 
 
 def times(column: pa.Array, name: str, where: Where) -> tuple[np.ndarray, str]:
@@ -22,41 +24,107 @@ def times(column: pa.Array, name: str, where: Where) -> tuple[np.ndarray, str]:
     A date without a zone is UTC. Text is read as a whole number, a number or an ISO 8601 date.
 
     Raises:
-      ValueError: a missing, non-finite or unreadable time.
+      ValueError: a missing, non-finite or unreadable time, or one that float64 cannot tell from its neighbours.
     """
     if column.null_count:
         raise _bad_time(name, where, int(np.argmax(column.is_null().to_numpy(zero_copy_only=False))), column)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        for kind in (pa.int64(), pa.float64()):
-            try:
-                return times(column.cast(kind), name, where)
-            except pa.ArrowInvalid:
-                continue
+    type = column.type
+    if pa.types.is_string(type) or pa.types.is_large_string(type) or pa.types.is_decimal(type):
+        return _times_of_digits(column, name, where)
+    if pa.types.is_timestamp(type) or pa.types.is_date(type):
         return _seconds(column, name, where), "date"
-    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-        return _seconds(column, name, where), "date"
-    if pa.types.is_integer(column.type):
+    if pa.types.is_integer(type):
         try:
             return column.cast(pa.int64()).to_numpy(zero_copy_only=False), "number"
         except pa.ArrowInvalid as error:
             raise ValueError(f"time column {name!r}: {error}; expected times below 2^63") from error
-    if not (pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
-        raise ValueError(f"time column {name!r} holds {column.type}; expected numbers, dates or ISO 8601 text")
+    if not pa.types.is_floating(type):
+        raise ValueError(f"time column {name!r} holds {type}; expected numbers, dates or ISO 8601 text")
     time_R = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     if not np.isfinite(time_R).all():
         raise _bad_time(name, where, int(np.argmin(np.isfinite(time_R))), column)
     return time_R, "number"
 
 
+def _times_of_digits(column: pa.Array, name: str, where: Where) -> tuple[np.ndarray, str]:
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            number = column.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        time_R, _ = times(number, name, where)
+        if time_R.dtype == np.float64:
+            _refuse_rounded(column, time_R, name, where)
+        return time_R, "number"
+    return _seconds(column, name, where), "date"
+
+
+def _refuse_rounded(column: pa.Array, time_R: np.ndarray, name: str, where: Where) -> None:
+    """Raises ValueError where float64 times lost digits of the decimals or texts that they were read from."""
+    text = column.cast(pa.string())
+    # Up to 15 digits are always told apart, and float64 holds what it is written as: the others are looked at alone.
+    long = pc.greater(pc.utf8_length(text), 15)
+    rounded = pc.and_(long, pc.not_equal(text, pa.array(time_R).cast(pa.string())))
+    for row in np.flatnonzero(rounded.to_numpy(zero_copy_only=False)):
+        digits = text[int(row)].as_py()
+        exact = Decimal(digits.rstrip("0") if "." in digits and "e" not in digits.lower() else digits)
+        decimals = min(max(-int(exact.as_tuple().exponent), 0), 400)
+        if Decimal(f"{time_R[row]:.{decimals}f}") != exact:
+            raise _inexact_time(name, where(int(row)), digits, "as whole numbers, or with fewer digits")
+
+
 def _seconds(column: pa.Array, name: str, where: Where) -> np.ndarray:
-    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    date_R = pd.to_datetime(column.to_pandas(), errors="coerce", utc=True, format="ISO8601" if text else None)
+    if not pa.types.is_timestamp(column.type) and not pa.types.is_date(column.type):
+        column = _dates_of_text(column, name, where)
+    try:
+        micro_R = column.cast(pa.timestamp("us", getattr(column.type, "tz", None))).cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        if column.type not in (pa.timestamp("ns"), pa.timestamp("ns", getattr(column.type, "tz", None))):
+            raise ValueError(f"time column {name!r}: {error}; expected dates of the years 1 to 9999") from error
+        nano_R = column.cast(pa.int64()).to_numpy()
+        row = int(np.argmax(nano_R % 1000 != 0))
+        raise _inexact_time(name, where(row), str(column[row]), "rounded to microseconds") from error
+    micro_R = micro_R.to_numpy()
+    far_R = np.abs(micro_R) >= FAR
+    if far_R.any() and (rounded_R := far_R & (micro_R % 1_000_000 != 0)).any():
+        row = int(np.argmax(rounded_R))
+        raise _inexact_time(name, where(row), str(column[row]), "rounded to seconds")
+    return micro_R / 1e6
+
+
+def _dates_of_text(column: pa.Array, name: str, where: Where) -> pa.Array:
+    date_R = pd.to_datetime(column.to_pandas(), errors="coerce", utc=True, format="ISO8601")
     if date_R.isna().any():
         # Of a column of numbers the row to name is the first that is none, of a column of dates likewise.
-        number_R = pd.to_numeric(column.to_pandas(), errors="coerce") if text else date_R
+        number_R = pd.to_numeric(column.to_pandas(), errors="coerce")
         bad_R = date_R.isna() if number_R.isna().iloc[0] else number_R.isna()
         raise _bad_time(name, where, int(np.argmax(bad_R)), column)
-    return (date_R - _EPOCH).dt.total_seconds().to_numpy(np.float64)
+    return pa.Array.from_pandas(date_R)
+
+
+def largest_whole(time_R: np.ndarray) -> int:
+    """The largest magnitude among whole times; 0 for float64."""
+    return max(int(time_R.max(initial=0)), -int(time_R.min(initial=0))) if time_R.dtype == np.int64 else 0
+
+
+def refuse_mixed(name: str, dtypes: Collection[np.dtype], largest: int) -> None:
+    """Raises ValueError where parts of a time column are whole and others not, and float64 cannot hold the whole ones.
+
+    Args:
+      dtypes: of all parts; largest: of their `largest_whole`.
+    """
+    if len(dtypes) > 1 and largest >= EXACT:
+        raise ValueError(
+            f"time column {name!r} holds whole numbers such as {largest}, beyond 2^53, beside fractions, and no type "
+            "holds both exactly; expected one unit: give all as whole numbers"
+        )
+
+
+def _inexact_time(name: str, row: str, time: str, how: str) -> ValueError:
+    return ValueError(
+        f"time column {name!r} holds {time!r} in {row}, which float64 cannot tell from its neighbours; expected times "
+        f"that keep their order: give them {how}"
+    )
 
 
 def _bad_time(name: str, where: Where, row: int, column: pa.Array) -> ValueError:
@@ -65,69 +133,6 @@ def _bad_time(name: str, where: Where, row: int, column: pa.Array) -> ValueError
         f"time column {name!r} holds {'no value' if value is None else repr(str(value))} in {where(row)}; expected a "
         "finite number or an ISO 8601 date in every row: mend or drop such rows"
     )
-
-
-def numbers(
-    batch: pa.RecordBatch, names: Collection[str], expression: str, where: Where, unit: bool = False
-) -> np.ndarray:
-    """Finite numbers [R] (float32), with `unit` in [0, 1]: a column, or the value of an expression for each row.
-
-    Raises:
-      ValueError: a value that is no such number, or an expression that cannot be evaluated.
-    """
-    frame = pd.DataFrame({name: _numeric_if_possible(batch.column(name)) for name in names})
-    value_R = frame[expression] if expression in names else _evaluated(frame, expression)
-    number_R = pd.to_numeric(value_R, errors="coerce").to_numpy(np.float32, na_value=np.nan)
-    good_R = (number_R >= 0) & (number_R <= 1) if unit else np.isfinite(number_R)
-    if not good_R.all():
-        row = int(np.argmin(good_R))
-        raise ValueError(
-            f"{expression!r} is {str(value_R.iloc[row])!r} in {where(row)}; expected "
-            f"{'0 to 1' if unit else 'a finite number'}: mend or drop such rows"
-        )
-    return number_R
-
-
-def _evaluated(frame: pd.DataFrame, expression: str) -> pd.Series:
-    try:
-        value_R = frame.eval(expression, engine="python")
-    except Exception as error:  # pandas raises whatever an expression leads to
-        raise ValueError(f"expression {expression!r} cannot be evaluated: {error}") from error
-    if not isinstance(value_R, pd.Series) or len(value_R) != len(frame):
-        raise ValueError(f"expression {expression!r} does not give a value per row; expected one such as 'rating >= 4'")
-    return value_R
-
-
-def _numeric_if_possible(column: pa.Array) -> pd.Series:
-    """Text becomes numbers where all of it is numbers: a text file has no types."""
-    series = column.to_pandas()
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return series
-    try:
-        return pd.to_numeric(series)
-    except (ValueError, TypeError):
-        return series
-
-
-def names_in(expression: str, known: Collection[str]) -> list[str]:
-    """The columns that an expression reads; a column's own name is one.
-
-    Raises:
-      ValueError: a name that is no column, or no expression.
-    """
-    if expression in known:
-        return [expression]
-    try:
-        tree = ast.parse(expression, mode="eval")
-    except SyntaxError as error:
-        raise ValueError(
-            f"{expression!r} is neither a column nor an expression such as 'rating >= 4'; {nearest(expression, known)}"
-        ) from error
-    found = dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
-    for name in found:
-        if name not in known:
-            raise ValueError(f"column {name!r} of {expression!r} is missing; {nearest(name, known)}")
-    return list(found)
 
 
 def id_type(name: str, types: Collection[pa.DataType]) -> pa.DataType:

@@ -122,7 +122,7 @@ def build_store(
         schema=schema,
         info=_info(settings, split, offsets, log.dates, shown, vocabulary)
         | {"columns": columns}
-        | _remarks(log, again_E, offsets, fields, settings, bool(shown)),
+        | _remarks(log, again_E, offsets, fields, settings, bool(shown), vocabulary),
         offsets=offsets,
         events=events,
         time_E=log.time_R,
@@ -282,7 +282,13 @@ def _info(
 
 
 def _remarks(
-    log: Sorted, again_E: np.ndarray, offsets: np.ndarray, fields: Fields, settings: Settings, has_impressions: bool
+    log: Sorted,
+    again_E: np.ndarray,
+    offsets: np.ndarray,
+    fields: Fields,
+    settings: Settings,
+    has_impressions: bool,
+    vocabulary: dict[str, Vocabulary],
 ) -> dict[str, dict[str, int]]:
     """What was left out and why, and what is kept but may be a mistake of the log."""
     left_out = {} if has_impressions else {ONE_EVENT: int((np.diff(offsets) == 1).sum())}
@@ -292,4 +298,11 @@ def _remarks(
         noticed[f"events without {name}, which are unknown"] = int((log.code[name] < 0).sum())
         several = quality.with_several(log.code[fields.item], log.code[name])
         noticed[f"items with more than one {name}; each event keeps its own"] = several
+    for name, v in vocabulary.items() if settings.like else ():
+        noticed[f"values of {name} written unlike the earlier store's, such as 4 for 4.0, taken as the same"] = (
+            v.reformed
+        )
+        noticed[f"values of {name}, all that there are, unknown to the earlier store"] = v.knows_none * (
+            len(v.id_of_code) - 1
+        )
     return {"left_out": left_out, "noticed": noticed}

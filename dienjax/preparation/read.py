@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from dienjax.errors import nearest
-from dienjax.preparation import columns
+from dienjax.preparation import columns, expression
 
 Log: TypeAlias = pd.DataFrame | pa.Table | str | Path | Sequence[str | Path]
 """A log in memory, or the files that it stands in: a path, a glob or a list of them."""
@@ -88,14 +88,14 @@ def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
         read (with its row and value), a broken or empty file (with what was read of it).
     """
     sources = open_log(log, roles)
-    read = {expression: columns.names_in(expression, sources[0].types) for expression in roles.numbers.values()}
+    read = {text: expression.names_in(text, sources[0].types) for text in roles.numbers.values()}
     needed = list(dict.fromkeys([*roles.ids, roles.time, *(name for names in read.values() for name in names)]))
     for source in sources:
         for name in needed:
             if name not in source.types:
                 raise ValueError(f"column {name!r} is missing{_of(source.name)}; {nearest(name, source.types)}")
     types = {name: columns.id_type(name, [s.types[name] for s in sources]) for name in roles.ids}
-    kinds = set()
+    kinds, dtypes, largest = set(), set(), 0
     with tqdm(desc=progress, unit=" rows", unit_scale=True, disable=None if progress else True) as bar:
         for source in sources:
             start = 0
@@ -108,11 +108,14 @@ def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
                 kinds.add(kind)
                 if len(kinds) > 1:
                     raise ValueError(f"time column {roles.time!r} holds numbers and dates; expected one kind")
+                dtypes.add(time_R.dtype)
+                largest = max(largest, columns.largest_whole(time_R))
+                columns.refuse_mixed(roles.time, dtypes, largest)
                 ids = {
                     n: columns.ids(batch.column(n), n, types[n], where, n not in roles.attributes) for n in roles.ids
                 }
                 number = {
-                    n: columns.numbers(batch, read[e], e, where, n == roles.unit) for n, e in roles.numbers.items()
+                    n: expression.numbers(batch, read[e], e, where, n == roles.unit) for n, e in roles.numbers.items()
                 }
                 yield Rows(time_R, ids, number, kind == "date", all(s.first_line for s in sources))
                 start += len(batch)
@@ -176,7 +179,7 @@ def _to_arrow(frame: pd.DataFrame, roles: Roles) -> pa.Table:
     """The columns of a DataFrame that are read, without copying what numpy holds."""
     names = [str(c) for c in frame.columns]
     _once(names)
-    wanted = {*roles.ids, roles.time}.union(*(columns.names_in(e, names) for e in roles.numbers.values()))
+    wanted = {*roles.ids, roles.time}.union(*(expression.names_in(e, names) for e in roles.numbers.values()))
     arrays = {}
     for i, name in enumerate(names):
         if name in wanted:

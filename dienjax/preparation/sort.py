@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from dienjax.preparation.columns import largest_whole, refuse_mixed
 from dienjax.preparation.sort_duckdb import sort_with_duckdb
 from dienjax.preparation.sort_memory import sort_in_memory
 from dienjax.preparation.tables import Sorted, Table, Values
@@ -35,6 +36,9 @@ def sort_tables(
     if len({rows.dates for rows in result}) > 1:
         kinds = ", ".join(f"{t.name}: {'dates' if r.dates else 'numbers'}" for t, r in zip(tables, result, strict=True))
         raise ValueError(f"prepare: the times are of two kinds ({kinds}); expected the same in both: convert one")
+    times = [rows.time_R for rows in result]
+    if len(dtypes := {time_R.dtype for time_R in times}) > 1:
+        refuse_mixed(tables[0].roles.time, dtypes, max(map(largest_whole, times)))
     return values, result
 
 

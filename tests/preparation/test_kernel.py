@@ -253,3 +253,26 @@ def test_a_column_without_any_value(engine, tmp_path):
     field = store.samples("train").candidates.field
     assert (field["kind"].tolist(), field["place"].tolist()) == ([1, 1], [1, 1])
     assert len(store.vocabulary("place")) == 0
+
+
+def test_a_day_of_which_nothing_is_known_is_noticed(tmp_path):
+    frame = pd.DataFrame(
+        {"user": list("aaabbb"), "item": [1, 2, 3] * 2, "time": range(6), "new": [True, False, True] * 2, "at": 7}
+    )
+    roles = {
+        "user": "user",
+        "item": "item",
+        "time": "time",
+        "attributes": ["new", "at"],
+        "test_fraction": 0.0,
+        "valid_fraction": 0.0,
+    }
+    first = prepare(frame, tmp_path / "first", **roles)
+    day = frame.assign(at=8, new=frame["new"].astype(int))
+    like = prepare(day, tmp_path / "like", **roles, like=first)
+    np.testing.assert_array_equal(like.events["new"], first.events["new"])
+    noticed = {reason: n for reason, n in like.info["noticed"].items() if n and "more than one" not in reason}
+    assert noticed == {
+        "values of at, all that there are, unknown to the earlier store": 1,
+        "values of new written unlike the earlier store's, such as 4 for 4.0, taken as the same": 2,
+    }

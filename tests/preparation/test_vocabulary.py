@@ -48,6 +48,66 @@ def test_whole_numbers_of_a_text_file_may_have_been_names():
     assert number(pd.Series([7, 12]), np.array([1, 1]), like=earlier).ids(np.arange(2)).tolist() == [1, 3]
 
 
+@pytest.mark.parametrize(
+    ("earlier", "value", "ids", "reformed"),
+    [
+        (["4", "5.5", "x"], ["4", "x", "y"], [2, 4, 1], 0),
+        (["4", "5", "x"], [4.0, 5.5], [2, 1], 1),
+        (["4.0", "5.5"], [4, 6], [2, 1], 1),
+        (["4", "5"], ["4.0", "5.5"], [2, 1], 1),
+        (["4", "4.0", "5"], [4.0, 5.0], [1, 4], 1),
+        ([4, 5], ["4.0", "N/A", "007"], [2, 1, 1], 1),
+        ([4, 5], [4.0, 5.5], [2, 1], 0),
+        ([4.0, 5.5], [4, 5], [2, 1], 0),
+        ([4.0, 5.5], ["4", "5.5", "x"], [2, 3, 1], 1),
+        ([True, False], [0, 1], [3, 2], 2),
+        ([True, False], [0.0, 0.5, 1.0], [3, 1, 2], 2),
+        ([True, False], ["FALSE", "true", "?"], [3, 2, 1], 2),
+        ([True], ["TRUE", "true"], [1, 1], None),
+        ([1, 0], [False, True], [3, 2], 2),
+        (["true", "false"], [False, True], [3, 2], 2),
+        (["x", "y"], [4, 5], [1, 1], 0),
+        ([4, 5], [6, 7], [1, 1], 0),
+        ([4, 5], [True], [1], None),
+        ([4, 5], ["a", "b"], [1, 1], None),
+    ],
+)
+def test_the_earlier_type_decides(earlier, value, ids, reformed):
+    """None: refused, as no value is an earlier one."""
+    before = number(pd.Series(earlier), np.arange(len(earlier), 0, -1)).frame
+    if reformed is None:
+        with pytest.raises(ValueError, match=r"holds values such as .*expected the same type: convert it"):
+            number(pd.Series(value), np.ones(len(value), int), like=before)
+        return
+    vocabulary = number(pd.Series(value), np.ones(len(value), int), like=before)
+    assert vocabulary.ids(np.arange(len(value))).tolist() == ids
+    assert vocabulary.frame["value"].tolist() == before["value"].tolist()
+    assert (vocabulary.reformed, vocabulary.knows_none) == (reformed, set(ids) == {1})
+
+
+@pytest.mark.parametrize(
+    ("earlier", "value", "grown"),
+    [
+        ([4, 5], [4.0, 7.0], [4, 5, 7]),
+        ([4, 5], [4.0, 5.5], None),
+        ([4, 5], ["4", "x"], None),
+        ([4, 5], ["4", "6"], [4, 5, 6]),
+        (["4", "x"], [4, 7], ["4", "x", "7"]),
+        (["4", "x"], [4.0, 5.5], ["4", "x", "5.5"]),
+        ([4.5, 5.0], [5, 6], [4.5, 5.0, 6.0]),
+        ([True], [0, 1], [True, False]),
+    ],
+)
+def test_what_is_appended_is_of_the_earlier_type(earlier, value, grown):
+    before = number(pd.Series(earlier), np.ones(len(earlier), int)).frame
+    if grown is None:
+        with pytest.raises(ValueError, match=r"cannot be of the earlier store's type, int64.*leave out grow"):
+            number(pd.Series(value), np.ones(len(value), int), like=before, grow=True)
+        return
+    values = number(pd.Series(value), np.ones(len(value), int), like=before, grow=True).frame["value"]
+    assert values.tolist() == grown and values.dtype == before["value"].dtype
+
+
 def test_other_types_than_before_are_refused():
     earlier = number(pd.Series([7, 12]), np.array([2, 1])).frame
     with pytest.raises(ValueError, match="holds values such as 'a', but the earlier store such as '7'"):
