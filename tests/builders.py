@@ -11,8 +11,8 @@ from flax import linen as nn
 from dienjax.batch import Batch
 from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
 
-FAST_COMPILATION = "--xla_cpu_use_fusion_emitters=false"
-"""For XLA_FLAGS: compiles in half the time, and trains as fast."""
+FAST_COMPILATION = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
+"""For XLA_FLAGS: compiles in half the time, and trains as fast. From jax 0.11 on XLA ends the process at this flag."""
 
 SCHEMA = Schema(
     tables=(Table("item", 12, 3), Table("category", 9, 2), Table("city", 8, 2), Table("slot", 8, 2)),

@@ -5,12 +5,6 @@ Broadcasting between ranks raises in the whole suite: an axis added by accident 
 
 import os
 
-# XLA reads its flags when JAX is imported. Nearly all of the suite's time goes to compiling small programs, which these
-# halve; what is trained for longer runs in a process of its own with builders.FAST_COMPILATION.
-os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
-)
-
 import jax
 import numpy as np
 import pandas as pd
@@ -20,6 +14,11 @@ import builders
 from dienjax import Config, DataConfig, FitConfig, ModelConfig, fit_store, prepare
 from dienjax.data.drift import DriftWorld
 
+# XLA reads its flags when it first computes. Nearly all of the suite's time goes to compiling small programs, which
+# these halve; what is trained for longer runs in a process of its own with builders.FAST_COMPILATION.
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} {builders.FAST_COMPILATION} --xla_backend_optimization_level=0"
+)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

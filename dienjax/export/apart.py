@@ -14,6 +14,8 @@ from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 
+import jax
+
 from dienjax.data.store import Store
 from dienjax.export.folder import SAYS, Form, Options, write_folder
 from dienjax.export.graphs import Ids
@@ -61,7 +63,7 @@ def export_run(
       force: replace the folder if it exists.
 
     Raises:
-      ModuleNotFoundError: the extra "onnx" is not installed.
+      ImportError: the extra "onnx" is not installed, or JAX is one that jax2onnx cannot read.
       FileExistsError: `output` exists, and `force` is False.
       ValueError: an argument that is none of the known ones.
       RuntimeError: the export failed, or does not compute what JAX does; nothing is written.
@@ -72,6 +74,8 @@ def export_run(
     for name in ("jax2onnx", "onnx", "onnxruntime") if form == "onnx" else ():
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(f"export_run needs {name}, which is not installed: pip install 'dienjax[onnx]'")
+    if form == "onnx" and jax.__version_info__ >= (0, 12):  # as in pyproject.toml
+        raise ImportError(f"ONNX export needs jax below 0.12, got {jax.__version__}: pip install 'jax<0.12'")
     used = [run.path, *([Path(options.store)] if options.store else [])]
     with new_folder(output, force, PURPOSE, used) as folder:
         _write_apart(run.path, folder, options)

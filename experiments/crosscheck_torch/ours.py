@@ -19,8 +19,7 @@ LEARNING_RATE = 1e-3
 FAST_COMPILE = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-}
+} | ({"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {})  # XLA dropped it
 """Nearly all of the time goes to compiling, and these programs run a few milliseconds."""
 
 

@@ -233,6 +233,15 @@ def test_a_missing_extra_says_what_to_install(empty_run, tmp_path, monkeypatch, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("version", [(0, 12, 0), (1, 0, 0)])
+def test_a_jax_that_jax2onnx_cannot_read_says_what_to_install(empty_run, tmp_path, monkeypatch, version):
+    monkeypatch.setattr(apart.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(apart.jax, "__version_info__", version)
+    with pytest.raises(ImportError, match=r"needs jax below 0\.12, got \d.*pip install 'jax<0\.12'"):
+        export_run(empty_run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
