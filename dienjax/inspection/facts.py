@@ -7,6 +7,7 @@ import numpy as np
 
 from dienjax.data.store import Samples, Store
 from dienjax.inspection.damage import BLOCK, check, id_fields
+from dienjax.inspection.separation import aucs
 from dienjax.schema import UNKNOWN
 
 PERCENTS = (10, 50, 90, 99, 100)
@@ -34,6 +35,8 @@ class SplitFacts:
       first, last: the earliest and the latest time of a label.
       leaks: samples whose history holds an event after the label's time; ties: at it, and none after.
       empty: samples without history.
+      auc_alone: the AUC of ranking the stored candidates by one of their fields alone, by field; auc_unknown: by
+        whether the id is unknown; None where there are too few labels, or others than 0 and 1.
     """
 
     samples: int
@@ -50,6 +53,8 @@ class SplitFacts:
     leaks: int
     ties: int
     empty: int
+    auc_alone: dict[str, Share]
+    auc_unknown: dict[str, Share]
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,7 @@ def _split(store: Store, name: str, unknown_before: dict[str, np.ndarray]) -> Sp
         ties += int(((length_n > 0) & (latest_n == time_n)).sum())
         for field, before in unknown_before.items():
             unknown_in_history[field] += int((before[end_n] - before[first_n]).sum(dtype=np.int64))
+    auc_alone, auc_unknown = aucs(store, shown) if shown else ({}, {})
     history_events = int(length_count_L @ np.arange(len(length_count_L)))
     return SplitFacts(
         samples=len(samples),
@@ -180,6 +186,8 @@ def _split(store: Store, name: str, unknown_before: dict[str, np.ndarray]) -> Sp
         leaks=leaks,
         ties=ties,
         empty=int(length_count_L[0]),
+        auc_alone=auc_alone,
+        auc_unknown=auc_unknown,
     )
 
 

@@ -1,13 +1,22 @@
 """What an event store holds, as text for a person: a summary of a few lines, or everything."""
 
 import math
-from collections.abc import Iterable, Sequence
+import os
+import shlex
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dienjax.data.store import Store
 from dienjax.inspection.facts import Facts, Time, Unit, inspect
+
+WIDTH = 80
+"""Characters of a line."""
+
+TELLS, UNKNOWN_TELLS = 0.95, 0.05
+"""From which AUC on one field is suspicious, and how far from 0.5 that of being unknown."""
 
 DIMS = (8, 18, 64)
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -25,9 +34,10 @@ def inspect_store(path: str | Path) -> Facts:
 
 
 def summary(store: Store) -> str:
-    """A few lines for a person: counts, splits, what was left out or noticed, and what to do next."""
+    """A few lines for a person who wrote the store: counts, splits, what was left out or noticed, what to do next."""
     facts = inspect(store)
-    return "\n".join([*_head(facts), *_next(facts)])
+    written = f"written to {_shortest(facts.path)}, schema {facts.schema_hash}"
+    return "\n".join([*_head(facts), *_wrapped(written), _next(facts)])
 
 
 def text(facts: Facts) -> str:
@@ -35,14 +45,14 @@ def text(facts: Facts) -> str:
     largest = max(facts.splits, key=lambda name: facts.splits[name].samples)
     parts = [
         _head(facts),
-        [_settings(facts), *_events(facts)],
+        [*_wrapped(_settings(facts)), *_events(facts)],
         _labels(facts),
         _unknown(facts),
         _leaks(facts),
         _tables(facts),
         [f"history lengths of {largest}", *_lengths(facts.splits[largest].history_bins)],
         ["events over time", *_activity(facts)],
-        _next(facts),
+        [_next(facts)],
     ]
     return "\n\n".join("\n".join(part) for part in parts)
 
@@ -58,6 +68,25 @@ def alarms(facts: Facts) -> list[str]:
                 found.append(
                     f"ALARM: split {name}: {number:,} of {split.samples:,} histories hold an event {what} the time of "
                     "their label; expected none: quality measured on them means nothing"
+                )
+    return found
+
+
+def warnings(facts: Facts) -> list[str]:
+    """A sentence for each candidate field that alone tells the labels of a split, or nearly so."""
+    found = []
+    for name, split in facts.splits.items():
+        for field, auc in split.auc_alone.items():
+            if auc is not None and auc > TELLS:
+                found.append(
+                    f"WARNING: candidate field {field} alone separates the labels of {name}: AUC {auc:.3f}; was it "
+                    "known before the label? If not, prepare without it"
+                )
+        for field, auc in split.auc_unknown.items():
+            if auc is not None and abs(auc - 0.5) > UNKNOWN_TELLS:
+                found.append(
+                    f"WARNING: whether {field} is unknown (id 1) tells the labels of {name}: AUC {auc:.3f}, expected "
+                    "about 0.5; a model may learn that instead of interests"
                 )
     return found
 
@@ -89,34 +118,39 @@ def bars(counts: Sequence[int], width: int = 1, gap: int = 0, height: int = 4) -
 def _head(facts: Facts) -> list[str]:
     known = ", ".join(f"{facts.tables[name].known:,} of {name}" for name in facts.tables)
     impressions = "" if facts.impressions is None else f", {facts.impressions:,} impressions"
-    rows = [["split", "samples", "candidates", "K", "mean label", f"unknown {facts.item}", "history at 10 %"]]
-    rows[0] += ["50 %", "90 %", "99 %", "100 %"]
+    sizes = [["split", "samples", "candidates", "K", "mean label", f"unknown {facts.item}"]]
+    lengths = [["history at", *(f"{percent} %" for percent in next(iter(facts.splits.values())).history)]]
     for name, split in facts.splits.items():
         stored = ("drawn", "-") if split.candidates is None else (f"{split.candidates:,}", f"{split.k_max:,}")
         label = "-" if split.label_mean is None else f"{split.label_mean:.4g}"
-        lengths = ["-" if n is None else f"{n:,}" for n in split.history.values()]
-        unknown = _percent(split.unknown["candidate"][facts.item])
-        rows.append([name, f"{split.samples:,}", *stored, label, unknown, *lengths])
+        sizes.append([name, f"{split.samples:,}", *stored, label, _percent(split.unknown["candidate"][facts.item])])
+        lengths.append([name, *("-" if n is None else f"{n:,}" for n in split.history.values())])
     return [
-        *alarms(facts),
-        f"{facts.users:,} users, {facts.events:,} events{impressions}; values known in training: {known}",
-        *_aligned(rows),
-        *(f"left out: {number:,} {reason}" for reason, number in facts.left_out.items() if number),
-        *(f"noticed: {number:,} {reason}" for reason, number in facts.noticed.items() if number),
+        *(line for sentence in (*alarms(facts), *warnings(facts)) for line in _wrapped(sentence)),
+        *_wrapped(f"{facts.users:,} users, {facts.events:,} events{impressions}; values known in training: {known}"),
+        *_aligned(sizes),
+        *_aligned(lengths),
+        *(s for reason, n in facts.left_out.items() if n for s in _wrapped(f"left out: {n:,} {reason}")),
+        *(s for reason, n in facts.noticed.items() if n for s in _wrapped(f"noticed: {n:,} {reason}")),
     ]
 
 
-def _next(facts: Facts) -> list[str]:
-    return [
-        f"written to {facts.path}, schema {facts.schema_hash}",
-        f"next: dienjax train dien --store {facts.path} --run runs/<name>",
-    ]
+def _next(facts: Facts) -> str:
+    """A command that works as it stands, so it is not wrapped."""
+    path, run = Path(_shortest(facts.path)), Path("runs") / Path(facts.path).name
+    return f"next: dienjax train dien --store {shlex.quote(str(path))} --run {shlex.quote(str(run))}"
+
+
+def _shortest(path: str) -> str:
+    """A path as it is, or from the current folder."""
+    return min(path, os.path.relpath(path), key=len)
 
 
 def _settings(facts: Facts) -> str:
     fractions = ", ".join(f"{name} fraction {share:g}" for name, share in (facts.settings["fractions"] or {}).items())
     settings = facts.settings | {"fractions": None}
-    return ", ".join([*(f"{k} {v}" for k, v in settings.items() if v is not None), *filter(None, [fractions])])
+    named = [*(f"{k} {v}" for k, v in settings.items() if v is not None), *filter(None, [fractions])]
+    return f"{_shortest(facts.path)}, schema {facts.schema_hash}: {', '.join(named)}"
 
 
 def _events(facts: Facts) -> list[str]:
@@ -127,11 +161,11 @@ def _events(facts: Facts) -> list[str]:
         lines.append(f"{facts.users_without_events:,} users have impressions but no event")
     if facts.hist_label_mean is not None:
         lines.append(f"{_percent(facts.hist_label_mean)} of the events were a positive signal (hist_label)")
-    return lines
+    return [part for line in lines for part in _wrapped(line)]
 
 
 def _labels(facts: Facts) -> list[str]:
-    rows = [["split", "labels from", "to", "users", "no history", "of users", "event at label's time"]]
+    rows = [["split", "labels from", "to", "users", "no history", "of users", "ties"]]
     for name, split in facts.splits.items():
         span = [shown_time(time, facts.time_unit) for time in (split.first, split.last)]
         numbers = (split.users, split.empty, split.users_without_history, split.ties)
@@ -155,11 +189,11 @@ def _leaks(facts: Facts) -> list[str]:
             f"{ties:,} ({_percent(ties / checked)}) hold an event at the very time of their label, which is no error: "
             "of equal times the order of the log decides"
         )
-    return lines
+    return [part for line in lines for part in _wrapped(line)]
 
 
 def _tables(facts: Facts) -> list[str]:
-    rows = [["table", "rows", *(f"numbers at dim {dim}" for dim in DIMS), "read by"]]
+    rows = [["table", "rows", *(f"{'numbers at ' * (dim == DIMS[0])}dim {dim}" for dim in DIMS), "read by"]]
     for name, table in facts.tables.items():
         rows.append([name, f"{table.rows:,}", *(f"{table.rows * dim:,}" for dim in DIMS), ", ".join(table.fields)])
     return _aligned(rows)
@@ -169,6 +203,9 @@ def _lengths(counts: list[int]) -> list[str]:
     if not counts:
         return ["no samples"]
     names = bin_names(len(counts))
+    if (max(map(len, names)) + 1) * len(names) > WIDTH:  # then by where each begins
+        starts = [0, *(2**i for i in range(len(names) - 1))]
+        names = [str(start) if start < 1024 else f"{start // 1024}k" for start in starts]
     width = max(map(len, names))
     return [*bars(counts, width, gap=1), " ".join(name.center(width) for name in names).rstrip()]
 
@@ -183,8 +220,15 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %" if share else "0 %"
 
 
-def _aligned(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of columns, the first to the left, the others to the right."""
-    rows = list(rows)
+def _wrapped(sentence: str) -> list[str]:
+    return textwrap.wrap(sentence, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of columns, the first to the left, the others to the right; those that do not fit stand below."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    fit = 2
+    while fit < len(widths) and sum(widths[: fit + 1]) + 2 * fit <= WIDTH:
+        fit += 1
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:fit], widths[1:fit])]) for row in rows]
+    return lines + (_aligned([[row[0], *row[fit:]] for row in rows]) if fit < len(widths) else [])

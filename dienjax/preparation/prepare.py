@@ -12,6 +12,7 @@ from dienjax.errors import nearest
 from dienjax.folders import check_free, is_empty
 from dienjax.leftovers import hidden
 from dienjax.preparation.kernel import Fields, Settings, build_store
+from dienjax.preparation.names import refuse_reserved, refuse_told
 from dienjax.preparation.read import Log, Roles
 from dienjax.preparation.sort import Engine, sort_tables
 from dienjax.preparation.splits import Fractions, Protocol
@@ -102,6 +103,7 @@ def prepare(
     if impressions is not None:
         numbers = {name: name for name in dense} | {"label": str(label)}
         table = Table("impressions", impressions, Roles(user, item, time, (*attributes, *context), numbers))
+        refuse_told(fields, user_id, str(label), table.columns_in(str(label)))
         there = table.column_names()
         of_shown = tuple(name for name in user_attributes if name in there)
         roles = replace(table.roles, attributes=(*table.roles.attributes, *of_shown))
@@ -141,8 +143,6 @@ def _check(settings: Settings, fields: Fields, has_impressions: bool, label: str
         raise ValueError("prepare: impressions and label go together; expected both or neither")
     if not has_impressions and (fields.context or fields.dense):
         raise ValueError("prepare: context and dense are columns of the impressions, and there are none: give them")
-    if "label" in fields.dense:
-        raise ValueError("prepare: a dense column cannot be called 'label', the store keeps the label so: rename it")
     if settings.grow and settings.like is None:
         raise ValueError("prepare: grow appends to the vocabularies of an earlier store; name it: like=STORE")
     if settings.min_count < 1 or fractions.seed < 0:
@@ -157,3 +157,4 @@ def _check(settings: Settings, fields: Fields, has_impressions: bool, label: str
     for name, count in Counter(named).items():
         if count > 1:
             raise ValueError(f"prepare: column {name!r} is given two roles; give each column one")
+    refuse_reserved(fields, settings.user_id)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from dienjax.preparation.columns import ranked
+from dienjax.preparation.expression import names_in
 from dienjax.preparation.read import Log, Roles, Rows, column_names, log_bytes, rows
 
 Values = dict[str, pa.Array]
@@ -30,6 +31,11 @@ class Table:
     def column_names(self) -> list[str]:
         with self._named():
             return column_names(self.log, self.roles)
+
+    def columns_in(self, expression: str) -> list[str]:
+        """The columns that an expression over the table reads."""
+        with self._named():
+            return names_in(expression, column_names(self.log, self.roles))
 
     def bytes(self) -> int:
         with self._named():

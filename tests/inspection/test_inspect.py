@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -130,7 +130,7 @@ def test_impressions(store_shown, shown, log):
 def test_ties_are_an_alarm_only_where_the_history_is_strictly_before(store, store_shown, tmp_path):
     found = inspect(store)
     assert sum(split.ties for split in found.splits.values()) and not alarms(found)
-    assert "no error: of equal times" in text(found)
+    assert "no error: of equal times" in " ".join(text(found).split())
     shutil.copytree(store_shown.path, tmp_path / "copy")
     samples = store_shown.samples("test")
     n = int(np.argmax(samples.end_N > store_shown.offsets[samples.user_N]))
@@ -191,7 +191,7 @@ def test_an_empty_split(tmp_path):
     json.dumps(asdict(inspect(store)), allow_nan=False)
 
 
-def test_known_answers_of_a_day(tmp_path):
+def test_known_answers_of_a_day(tmp_path, monkeypatch):
     """Unix seconds without dates are read as such, and it says so."""
     day = 86400
     log = pd.DataFrame({"u": list("aaaabbbb"), "i": [1, 2, 3, 1, 1, 2, 1, 3]})
@@ -199,19 +199,35 @@ def test_known_answers_of_a_day(tmp_path):
     log["c"] = [4, 4, 4, 5, 4, 4, 4, 4]
     store = prepare(log, tmp_path / "s", user="u", item="i", time="t", attributes=["c"], protocol="all")
     found = inspect(store)
-    assert found.time_unit == "unix seconds" and "read here as seconds since 1970" in text(found)
+    assert found.time_unit == "unix seconds" and "read here as seconds since 1970" in " ".join(text(found).split())
     assert [found.splits[name].history["100"] for name in ("train", "valid", "test")] == [1, 2, 3]
     assert [found.splits[name].ties for name in ("train", "valid", "test")] == [0, 1, 1]
     assert found.splits["test"].history_bins == [0, 0, 2]
     lines = summary(store).splitlines()
     assert lines[0] == "2 users, 8 events; values known in training: 2 of i, 1 of c"
-    assert lines[1].startswith("split  samples  candidates  K  mean label  unknown i  history at 10 %  50 %")
-    assert lines[2].split() == ["train", "2", "drawn", "-", "-", "0", "%", "1", "1", "1", "1", "1"]
-    assert lines[5:] == [
-        "noticed: 1 items with more than one c; each event keeps its own",
-        f"written to {store.path}, schema {store.schema.hash}",
-        f"next: dienjax train experiments/<name>.toml --store {store.path} --run runs/<name>",
+    assert lines[1:6:4] == [
+        "split  samples  candidates  K  mean label  unknown i",
+        "history at  10 %  50 %  90 %  99 %  100 %",
     ]
+    assert (lines[2].split(), lines[6].split()) == (["train", "2", "drawn", "-", "-", "0", "%"], ["train", *"11111"])
+    monkeypatch.chdir(tmp_path)
+    assert summary(store).splitlines()[9:] == [
+        "noticed: 1 items with more than one c; each event keeps its own",
+        f"written to s, schema {store.schema.hash}",
+        "next: dienjax train dien --store s --run runs/s",
+    ]
+    assert "written" not in text(found) and text(found).endswith("\n\nnext: dienjax train dien --store s --run runs/s")
+
+
+@pytest.mark.parametrize("which", ["store", "store_all", "store_shown"])
+def test_lines_fit_a_terminal(which, request, monkeypatch):
+    store = request.getfixturevalue(which)
+    monkeypatch.chdir(store.path.parent)
+    found = inspect(store)
+    long = replace(found.splits["test"], history_bins=[5] * 16, auc_alone={"price": 0.99}, leaks=3, samples=1_234_567)
+    for held in (found, replace(found, splits=found.splits | {"a_longer_name": long}, noticed={"word " * 40: 3})):
+        assert max(map(len, text(held).splitlines())) <= 80
+    assert max(map(len, summary(store).splitlines())) <= 80
 
 
 def test_percentiles_of_counts():

@@ -1,5 +1,6 @@
 """Splits, ids and candidates against the log itself."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 from dienjax.data.split import StoreSplit
 from dienjax.data.store import Store
+from dienjax.preparation.names import RESERVED
 from dienjax.preparation.prepare import prepare
 from dienjax.schema import UNKNOWN
 
@@ -316,4 +318,51 @@ def test_a_full_disk_leaves_nothing(tmp_path):
 def test_arguments_that_do_not_fit_together(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         prepare(small(), tmp_path / "s", **(SMALL | changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["hist_length", "hist_label", "probability", "prediction", "interest_states", "hist_i"]
+)
+@pytest.mark.parametrize("role", ["attributes", "user_attributes", "context", "dense"])
+def test_a_name_that_would_fail_after_training_is_refused(name, role, tmp_path):
+    """In predict, in an export, or without a word: a column of PaddedArrays or an output has it."""
+    shown = {"impressions": small(y=1, **{name: 1}), "label": "y"} if role in ("context", "dense") else {}
+    with pytest.raises(ValueError, match=f"column '{name}' cannot be a field, its name is .*: rename the column"):
+        prepare(small(**{name: 1}), tmp_path / "s", **SMALL, **shown, **{role: [name]})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["length", "label"])
+def test_a_behaviour_whose_history_has_a_reserved_name_is_refused(name, tmp_path):
+    for roles in (SMALL | {"attributes": [name]}, SMALL | {"item": name}):
+        with pytest.raises(
+            ValueError, match=f"column '{name}' cannot be a field, the name 'hist_{name}' of its history"
+        ):
+            prepare(small(**{name: [1, 2, 3] * 3}), tmp_path / "s", **roles)
+    prepare(small(**{name: list("xxxyyyzzz")}), tmp_path / "s", **SMALL, user_attributes=[name])
+
+
+def test_all_names_that_exports_take_are_reserved():
+    from dienjax.export.graphs import MASK, OUTPUT, STATES, USER
+
+    assert {MASK, STATES, USER, *OUTPUT.values()} <= RESERVED
+
+
+@pytest.mark.parametrize(
+    ("roles", "label", "column"),
+    [
+        ({"attributes": ["r"]}, "r >= 4", "r"),
+        ({"context": ["r"]}, "r >= 4 and p > 0", "r"),
+        ({"dense": ["p"]}, "r >= 4 and p > 0", "p"),
+        ({"dense": ["r"]}, "r", "r"),
+        ({"user_attributes": ["p"]}, "p > 0", "p"),
+        ({}, "i in [1, 2]", "i"),
+        ({"user_id": True}, "u == 'a'", "u"),
+    ],
+)
+def test_a_label_that_a_field_tells_is_refused(roles, label, column, tmp_path):
+    frame = small(r=[5, 4, 3] * 3, p=1)
+    with pytest.raises(ValueError, match=re.escape(f"label {label!r} reads column {column!r}, which is a field too")):
+        prepare(frame, tmp_path / "s", **SMALL, impressions=frame, label=label, **roles)
     assert list(tmp_path.iterdir()) == []

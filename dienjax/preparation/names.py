@@ -1,0 +1,43 @@
+"""Columns that cannot be fields: by a name that would fail only after training, or because they tell the label."""
+
+from collections.abc import Sequence
+
+from dienjax.preparation.kernel import Fields
+
+RESERVED = frozenset(
+    # what PaddedArrays keeps, and so predict; what a prediction is called; what an exported encoder gives to its scorer
+    ["hist_length", "hist_label", "probability", "prediction", "interest_states", "history_mask", "user_vector"]
+)
+
+
+def refuse_reserved(fields: Fields, user_id: bool) -> None:
+    """Raises ValueError for a field with a name that something else has in what predict and exports read or give."""
+    of_history = {f"{prefix}hist_{name}": name for name in fields.behaviours for prefix in ("", "neg_")}
+    for name in _names(fields, user_id):
+        if name in RESERVED or name in of_history:
+            taken = f"is that of the history of {of_history[name]!r}" if name in of_history else "is reserved"
+            raise ValueError(f"prepare: column {name!r} cannot be a field, its name {taken}: rename the column")
+    for history, name in of_history.items():
+        if history in RESERVED:
+            raise ValueError(
+                f"prepare: column {name!r} cannot be a field, the name {history!r} of its history is reserved: rename "
+                "the column"
+            )
+    if "label" in fields.dense:
+        raise ValueError("prepare: a dense column cannot be called 'label', the store keeps the label so: rename it")
+
+
+def refuse_told(fields: Fields, user_id: bool, label: str, read: Sequence[str]) -> None:
+    """Raises ValueError where a label is computed of columns, `read`, of which the model is given one."""
+    for name in read:
+        if name in _names(fields, user_id):
+            raise ValueError(
+                f"prepare: the label {label!r} reads column {name!r}, which is a field too and tells the label: leave "
+                "it out of attributes, user_attributes, context and dense"
+            )
+
+
+def _names(fields: Fields, user_id: bool) -> tuple[str, ...]:
+    """All columns that the model is given."""
+    of_user = (*fields.users, fields.user) if user_id else fields.users
+    return (*fields.behaviours, *of_user, *fields.context, *fields.dense)
