@@ -22,3 +22,9 @@ def test_dien_beats_din_where_interests_drift(tmp_path):
     assert (tmp_path / "demo/dien/curves.png").exists()
     with pytest.raises(FileExistsError):
         demo(tmp_path / "demo")
+
+
+def test_impossible_settings_leave_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r"fit\.epochs is 0"):
+        demo(tmp_path / "demo", epochs=0)
+    assert not any(tmp_path.iterdir())
