@@ -21,6 +21,7 @@ from dienjax.run import is_run
 def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4, force: bool = False) -> dict[str, float]:
     """The test AUC of DIN, of DIEN and of the optimum; leaves a store and two run folders in `out`."""
     world = world or DriftWorld()
+    fit = FitConfig(epochs=epochs, seed=world.seed)
     log = world.log()
     with new_folder(out, force, PURPOSE):
         pass
@@ -36,7 +37,7 @@ def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4, forc
             DataConfig(train="train_all", batch_size=256, lengths=(20,)),
             LossConfig(alpha=0.5),
             OptimizerConfig(learning_rate=3e-3, schedule="cosine"),
-            FitConfig(epochs=epochs, seed=world.seed),
+            fit,
         )
         run = fit_store(config, store, out / name.lower())
         results[name] = evaluate(run, store, "test")["auc"]

@@ -35,3 +35,9 @@ def test_only_what_a_demo_leaves_is_one(store, tmp_path):
     (tmp_path / "notes.txt").unlink()
     (tmp_path / "store" / "store.json").unlink()
     assert not is_demo(tmp_path)
+
+
+def test_impossible_settings_leave_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r"fit\.epochs is 0"):
+        demo(tmp_path / "demo", epochs=0)
+    assert not any(tmp_path.iterdir())
