@@ -115,6 +115,8 @@ def _predictions(
     run: Run | str | Path, table: pd.DataFrame | pa.Table, calibrate: Method | None, store: Store | str | Path | None
 ) -> tuple[str, np.ndarray, np.ndarray | None]:
     """What the run predicts is called, the predictions for all candidates, and how many of them each row has."""
+    if store and not calibrate:
+        raise ValueError("predict: only `calibrate` reads the store; leave the store out, or calibrate")
     run = run if isinstance(run, Run) else Run.open(run)
     arrays, length_N = _arrays(run, table)
     eval_step, variables = make_eval_step(run.model), run.variables()

@@ -91,6 +91,8 @@ def test_runs_that_cannot_be_calibrated(run, drift_store, change, message):
         predict(replace(run, config=change(run.config)), raw_rows(drift_store), "platt")
     with pytest.raises(ValueError, match="calibrate is 'plat'; expected 'platt' or 'isotonic'"):
         predict(run, raw_rows(drift_store), "plat")
+    with pytest.raises(ValueError, match="only `calibrate` reads the store"):
+        predict(run, raw_rows(drift_store), store=drift_store)
 
 
 def test_another_store_is_refused(run, drift_store, tmp_path):

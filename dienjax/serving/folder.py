@@ -54,7 +54,7 @@ def read_export(folder: str | Path) -> Export:
         facts = read_object(file)
         known = facts["format"] == FORMAT and facts["form"] == FORM
         export = _export(folder, facts) if known else None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file} is damaged ({error!r}); {AGAIN}") from error
     if export is None:
         raise ValueError(
@@ -67,14 +67,16 @@ def read_export(folder: str | Path) -> Export:
 
 
 def _export(folder: Path, facts: dict) -> Export:
-    files = facts["files"]
+    files, task, max_len, ids = facts["files"], facts["task"], facts["max_len"], facts["ids"]
+    if task not in ("binary", "regression") or type(max_len) is not int or max_len < 1 or ids not in ("int32", "int64"):
+        raise ValueError(f"{task=}, {max_len=}, {ids=}")
     used = [*GRAPHS, *(name for name in files if name == TABLES or name.startswith("vocab/"))]
     return Export(
         folder,
         Schema.from_json(facts["schema"]),
-        facts["task"],
-        int(facts["max_len"]),
-        np.dtype(facts["ids"]),
+        task,
+        max_len,
+        np.dtype(ids),
         {name: files[name] for name in used},
     )
 

@@ -66,7 +66,9 @@ def test_no_export(tmp_path):
             read_export(path)
 
 
-@pytest.mark.parametrize("text", ["", '{"format": 1', "[]", "{}", "null", '{"format": 1}', b"\xff\xfe\xfa"])
+@pytest.mark.parametrize(
+    "text", ["", '{"format": 1', "[]", "{}", "null", '{"format": 1}', "[" * 100_000, b"\xff\xfe\xfa"]
+)
 def test_damaged_json(folder, text):
     (folder / "export.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=r"export.json is damaged \(.*\); copy the export's folder again"):
@@ -74,7 +76,19 @@ def test_damaged_json(folder, text):
 
 
 @pytest.mark.parametrize(
-    "entry", [{"schema": []}, {"ids": "int33"}, {"max_len": "many"}, {"files": 3}, {"files": {}}, {"files": None}]
+    "entry",
+    [
+        {"schema": []},
+        {"ids": "int33"},
+        {"ids": "float32"},
+        {"max_len": "many"},
+        {"max_len": 0},
+        {"max_len": 4.5},
+        {"task": "other"},
+        {"files": 3},
+        {"files": {}},
+        {"files": None},
+    ],
 )
 def test_wrong_entries(folder, entry):
     change(folder, **entry)
