@@ -78,6 +78,7 @@ def main(
       only: names of configs; all of them if left out. The other rows of the table stay as they are.
       results: folder for auc.json and auc.md.
     """
+    results.mkdir(parents=True, exist_ok=True)
     file = results / "auc.json"
     rows = json.loads(file.read_text()) if file.exists() else []
     for name, store, min_count, seeds in RUNS:
