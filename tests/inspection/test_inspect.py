@@ -205,7 +205,7 @@ def test_known_answers_of_a_day(tmp_path):
     assert lines[5:] == [
         "noticed: 1 items with more than one c; each event keeps its own",
         f"written to {store.path}, schema {store.schema.hash}",
-        f"next: dienjax train experiments/<name>.toml --store {store.path} --run runs/<name>",
+        f"next: dienjax train dien --store {store.path} --run runs/<name>",
     ]
 
 
