@@ -378,7 +378,7 @@ def main(argv: list[str] | None = None) -> None:
 
         text = str(error) or type(error).__name__
         if isinstance(error, MemoryError) or text.startswith("RESOURCE_EXHAUSTED"):
-            line = text.partition("\n")[0]
+            line = text.partition("\n")[0].rstrip(".")
             text = f"out of memory: {line}; try a smaller data.batch_size, data.max_len or model, or another machine"
         _stop(argv, text, 128 + error.number if isinstance(error, Interrupted) else 2)
 

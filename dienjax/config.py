@@ -23,7 +23,7 @@ CONFIGS = Path(__file__).parent / "configs"
 """The shipped configs, whose names `Config.load` takes as well."""
 
 Length = Annotated[int, Field(ge=1, le=100_000)]
-Positive = Annotated[int, Field(ge=1, le=10**6)]
+Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 Choose = Literal["auc", "gauc", "logloss"]
 
@@ -49,7 +49,7 @@ class DataConfig:
 
     train: str = "train"
     valid: str = "valid"
-    batch_size: Positive = 128
+    batch_size: Annotated[int, Field(ge=1, le=10**6)] = 128
     max_len: Length = 50
     lengths: Length | Annotated[tuple[Length, ...], Field(min_length=1)] = 8
     negatives: Literal["popularity", "uniform"] = "popularity"
