@@ -20,6 +20,8 @@ import builders
 from dienjax import Config, DataConfig, FitConfig, ModelConfig, fit_store, prepare
 from dienjax.data.drift import DriftWorld
 
+pytest_plugins = ["campaign_table"]
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
