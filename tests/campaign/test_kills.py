@@ -30,14 +30,13 @@ def test_prepare(force, with_store, counted, draw, many, tmp_path):
                 target = folder / "store"
                 if force:
                     shutil.copytree(earlier, target)
-                argv = prepare_argv(with_store.log, target, *(["--force"] if force else []))
                 after = seconds * draw(case).uniform(0, 1.1)
-                ended = start(folder, command, *argv).end(after)
+                start(folder, command, *prepare_argv(with_store.log, target, *["--force"] * force)).end(after)
                 there = contents(target)
                 if there != old and (there is None or oracle.difference(oracle.store_facts(target), want)):
                     tally.add("half-written", f"killed after {after:.3f} s, {there and sorted(there)}")
                     continue
-                again = start(folder, command, *argv, *(["--force"] if not ended.killed else [])).end()
+                again = start(folder, command, *prepare_argv(with_store.log, target, *["--force"] * target.exists())).end()
                 if again.code or left_behind(folder, "store") or oracle.difference(oracle.store_facts(target), want):
                     tally.add("half-written", f"next start: {again}; left: {left_behind(folder, 'store')}")
                 else:
