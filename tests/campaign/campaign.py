@@ -9,7 +9,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class Ended:
         return self.code == -signal.SIGKILL
 
     def outcome(self, lines: int = 4) -> str:
-        """Accepted, refused in at most so many lines, or a traceback; "export: ..." tells progress and counts for none."""
+        """Accepted, refused in at most so many lines, or a traceback; lines "export: ..." are progress."""
         if "Traceback (most recent call last)" in self.err or self.code not in (0, 2):
             return "tracebacks"
         if self.code == 0:
@@ -97,18 +97,12 @@ class Started:
         self.process.kill()
         self.process.join()
         seconds = time.perf_counter() - self.since
-        with_suppressed_lookup(os.killpg, self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         out, err = ((self.folder / name).read_text(errors="replace") for name in ("out", "err"))
         shutil.rmtree(self.folder)
         assert not hangs, f"it did not end within {limit} s: {err[-500:]}"
         return Ended(self.process.exitcode, out, err, seconds)
-
-
-def with_suppressed_lookup(act: Callable, *args: Any) -> None:
-    try:
-        act(*args)
-    except ProcessLookupError:
-        pass
 
 
 def start(folder: Path, function: Callable, *args: Any, memory: int = 0, file_size: int = 0) -> Started:
@@ -149,6 +143,26 @@ def command(*argv: Any, cwd: Path | None = None) -> None:
     if cwd is not None:
         os.chdir(cwd)
     main([str(a) for a in argv])
+
+
+class Reached(Exception):
+    """Raised in the place of what is long and follows when an input has been taken."""
+
+
+def reach(*_: Any, **__: Any) -> None:
+    raise Reached
+
+
+def requests(draw: np.random.Generator, n: int) -> Iterator[tuple[dict, dict, dict]]:
+    """Users that repeat and vary: known and unknown values, empty and long histories."""
+    for _ in range(n):
+        T, K = int(draw.integers(0, 9)), int(draw.integers(1, 130))
+        item_T, item_K = draw.integers(-3, 34, T).tolist(), draw.integers(-3, 34, K).tolist()
+        yield (
+            {"item": item_T, "category": [f"c{i % 6}" for i in item_T]},
+            {"item": item_K, "category": [None if i % 6 == 5 else f"c{i % 6}" for i in item_K]},
+            {"city": str(draw.choice(["Bonn", "Köln", "Ulm", "Rome"]))},
+        )
 
 
 @contextmanager

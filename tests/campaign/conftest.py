@@ -1,17 +1,15 @@
 """What the cases of the campaign start from; `campaign_table` has the options and the table at the end.
 
-    python -m pytest -m campaign                                    all of it, about a quarter of an hour on two cores
-    python -m pytest -m campaign --campaign-share 0.05              a twentieth of every kind
-    python -m pytest -m campaign --campaign-seed 7 --campaign-table table.md
+`python -m pytest -m campaign` tries all of it, in about a quarter of an hour on two cores; `--campaign-share 0.05` a
+twentieth of every kind, `--campaign-seed 7` other choices, `--campaign-table table.md` keeps the table.
 """
 
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 import campaign
+import pytest
 
 FOLDER = Path(__file__).parent
 
@@ -125,4 +123,3 @@ def with_export(with_run):
     pytest.importorskip("jax2onnx")
     _made(with_run, "export", with_run.run, "--output", with_run.export)
     return with_run
-

@@ -1,4 +1,4 @@
-"""A plain reader of logs: csv, Python's numbers and dates, no Arrow and no pandas; and whether a store holds the same."""
+"""A plain reader of logs: csv, Python's numbers and dates, no Arrow; and whether a store holds the same."""
 
 import csv
 import io
@@ -110,7 +110,7 @@ def _compared(store: Any, events: list[dict]) -> str:
 def _same(got: str | None, want: Any, store: Any, table: str) -> bool:
     """A known value is the log's own; an unknown one is missing there, or stands in no row that trains."""
     known = set(map(_plain, store.vocabulary(table)["value"]))
-    return got is None and (want is None or _plain(want) not in known) or got is not None and got == _plain(want)
+    return (got is None and (want is None or _plain(want) not in known)) or (got is not None and got == _plain(want))
 
 
 def _plain(value: Any) -> str:

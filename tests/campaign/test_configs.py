@@ -74,7 +74,8 @@ RANGES = {
 """What a value must be, by its key: this table was written from the README and the docstrings, not from the code."""
 
 EXTREME = [
-    0, 1, -1, 0.0, -0.0, 0.5, 1.0, -0.5, 1e-320, 1e308, -1e308, math.inf, -math.inf, math.nan, 2**31, 2**63 - 1, -(2**63),
+    0, 1, -1, 0.0, -0.0, 0.5, 1.0, -0.5, 1e-320, 1e308, -1e308, math.inf, -math.inf, math.nan, 2**31, 2**63 - 1,
+    -(2**63),
     True, False, "", "0", "1", "1e-3", "nan", "true", "DIN", "adam", "dice", "../../pwned", "x" * 5000, "\x00", "é",
     [], [0], [-1], [8], [8, 4], [1.5], ["8"], [[8]], [True], {}, {"item": 4}, {"item": 0}, {"item": -1}, {"../x": 1},
 ]  # fmt: skip
@@ -87,7 +88,9 @@ def values():
 
 def misspelt():
     return st.sampled_from(sorted(RANGES)).flatmap(
-        lambda key: st.sampled_from([key + "s", key[:-1], key.upper(), key.replace(".", "._"), "x." + key, "fit." + key])
+        lambda key: st.sampled_from(
+            [key + "s", key[:-1], key.upper(), key.replace(".", "._"), "x." + key, "fit." + key]
+        )
     )
 
 
@@ -105,12 +108,14 @@ def wrong(key: str, value: Any, config: Config) -> str:
     if key not in RANGES:
         return "no such key"
     inside = RANGES[key]
-    if not (inside(value) or inside(as_number(value)) or (isinstance(value, list) and inside([*map(as_number, value)]))):
+    if not (
+        inside(value) or inside(as_number(value)) or (isinstance(value, list) and inside([*map(as_number, value)]))
+    ):
         return "outside of its range"
     section, name = key.split(".")
     kept = config.to_dict()[section][name]
     kept = list(kept) if isinstance(kept, tuple) else kept
-    same = kept == value or kept == as_number(value) or isinstance(value, list) and kept == [*map(as_number, value)]
+    same = kept == value or kept == as_number(value) or (isinstance(value, list) and kept == [*map(as_number, value)])
     return "" if same else f"kept as {kept!r}"
 
 
@@ -134,7 +139,9 @@ def test_any_value(way, with_store, counted, request, many, tmp_path):
 
         @hypothesis.seed(request.config.getoption("campaign_seed"))
         @hypothesis.settings(max_examples=many(500), database=None, deadline=None, derandomize=False)
-        @hypothesis.given(st.one_of(st.sampled_from(sorted(RANGES)), st.sampled_from(sorted(RANGES)), misspelt()), values())
+        @hypothesis.given(
+            st.one_of(st.sampled_from(sorted(RANGES)), st.sampled_from(sorted(RANGES)), misspelt()), values()
+        )
         def each(key, value):
             section, _, name = key.partition(".")
             file, said = tmp_path / "config.toml", f"{key} = {value!r}"[:120]
@@ -168,14 +175,21 @@ SENSELESS = [
     "fit.seed=4294967296", "optimizer.learning_rate=-0.1", "optimizer.learning_rate=nan", "optimizer.clip_norm=-1",
     "optimizer.weight_decay=-1", "optimizer.decay=-1", "optimizer.warmup_steps=-5", "fit.save_every=-1",
     "fit.evaluate_every=-1", "fit.patience=-1", "loss.alpha=-1", "loss.l2_tower=-1", "loss.l2_embedding=nan",
-    "model.dropout=1", "model.dropout=-0.1", "optimizer.momentum=-1", "data.train=../../test", "data.valid=", "model.name=../DIN",
+    "model.dropout=1", "model.dropout=-0.1", "optimizer.momentum=-1", "data.train=../../test", "data.valid=",
+    "model.name=../DIN",
 ]  # fmt: skip
-HARMLESS = {"data.valid=", "fit.seed=4294967296", "model.tower=[]", "data.max_len=100000000000", "fit.seed=100000000000000000000"}
+HARMLESS = {
+    "data.valid=",
+    "fit.seed=4294967296",
+    "model.tower=[]",
+    "data.max_len=100000000000",
+    "fit.seed=100000000000000000000",
+}
 """These have a meaning, so training with them may also end well."""
 
 
 def test_settings_without_meaning_and_of_any_size(with_store, counted, many, tmp_path):
-    """Training with them in 6 GB ends in one line before a run folder is there, or right where the setting has a meaning."""
+    """Training with them in 6 GB ends in one line before there is a run folder, or right where they have a meaning."""
     with counted("settings without meaning") as tally:
         for setting in SENSELESS[: max(3, many(len(SENSELESS)))]:
             with scratch(tmp_path, "case") as folder:

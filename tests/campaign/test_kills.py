@@ -36,7 +36,9 @@ def test_prepare(force, with_store, counted, draw, many, tmp_path):
                 if there != old and (there is None or oracle.difference(oracle.store_facts(target), want)):
                     tally.add("half-written", f"killed after {after:.3f} s, {there and sorted(there)}")
                     continue
-                again = start(folder, command, *prepare_argv(with_store.log, target, *["--force"] * target.exists())).end()
+                again = start(
+                    folder, command, *prepare_argv(with_store.log, target, *["--force"] * target.exists())
+                ).end()
                 if again.code or left_behind(folder, "store") or oracle.difference(oracle.store_facts(target), want):
                     tally.add("half-written", f"next start: {again}; left: {left_behind(folder, 'store')}")
                 else:
@@ -88,7 +90,7 @@ def test_predict(force, with_run, counted, draw, many, tmp_path):
                 low = 0.9 if case % 2 else 0.0
                 start(folder, command, *argv, target).end(seconds * draw(case).uniform(low, 1.05))
                 there = pd.read_parquet(target) if target.exists() else None
-                if not (there is None and not force or force and old.equals(there) or want.equals(there)):
+                if not ((there is None and not force) or (force and old.equals(there)) or want.equals(there)):
                     tally.add("half-written", f"case {case}: {there}")
                     continue
                 if case % 4 == 0:
@@ -113,7 +115,7 @@ def test_export(form, with_export, counted, draw, many, tmp_path):
         for case in range(many(7)):
             start(folder, command, *argv, target).end(seconds * np.sqrt(draw(case).uniform(0, 1.05)))
             there = contents(target)
-            if there == old or there is not None and there.keys() == names:
+            if there == old or (there is not None and there.keys() == names):
                 tally.add("accepted rightly")
             else:
                 tally.add("half-written", f"case {case}: {there and sorted(there)}")

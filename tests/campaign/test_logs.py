@@ -19,8 +19,10 @@ from dienjax import Store, prepare
 COLUMNS = {"user": "user", "item": "item", "time": "time", "attributes": ["category"], "user_attributes": ["city"]}
 ODD = [
     "", " ", "N/A", "nan", "NaN", "inf", "-inf", "null", "None", "0", "-0", "007", "+1", "1e3", "1_000", "1.5", "٣",
-    "9223372036854775807", "9223372036854775808", "1e400", "0x10", "true", '"', '""', "'", ",", ";", "\t", "\x00", "\ufeff",
-    "a,b", "a\nb", "a\r\nb", "é", "\U0001f600", "x" * 70_000, "2024-02-30", "2024-01-01", "1970-01-01T00:00:00Z", "=1+1", "\\",
+    "9223372036854775807", "9223372036854775808", "1e400", "0x10", "true", '"', '""', "'", ",", ";", "\t", "\x00",
+    "\ufeff",
+    "a,b", "a\nb", "a\r\nb", "é", "\U0001f600", "x" * 70_000, "2024-02-30", "2024-01-01", "1970-01-01T00:00:00Z",
+    "=1+1", "\\",
 ]  # fmt: skip
 
 
@@ -154,7 +156,8 @@ def test_parquet_logs(counted, draw, many, tmp_path):
 def test_frames(counted, draw, many, tmp_path):
     """Columns of a DataFrame of many kinds: what is taken holds the same values, and NaN is no value."""
     values = [
-        None, math.nan, np.inf, True, 2**53 + 1, 2**63, -1, 1.5, "1", "", b"x", pd.NaT, pd.Timestamp("2024-01-01"), [1], {},
+        None, math.nan, np.inf, True, 2**53 + 1, 2**63, -1, 1.5, "1", "", b"x", pd.NaT, pd.Timestamp("2024-01-01"),
+        [1], {},
         np.datetime64("2024-01-01T00:00:00.000000001"), np.float32(1.1), 10**30, 1j,
     ]  # fmt: skip
     with counted("mutated DataFrames") as tally:

@@ -10,15 +10,11 @@ import numpy as np
 import oracle
 import pandas as pd
 import pytest
-from campaign import CLEAN, command, scratch, start
+from campaign import CLEAN, Reached, command, reach, requests, scratch, start
 from mutations import damaged_bytes, damaged_file
 
 from dienjax import Config, Run, predict
 from dienjax.interop.files import read_weights
-
-
-class Reached(Exception):
-    """The rows were encoded: what follows restores the weights."""
 
 
 def test_damaged_runs(with_run, counted, draw, many, tmp_path, monkeypatch):
@@ -42,10 +38,6 @@ def test_damaged_runs(with_run, counted, draw, many, tmp_path, monkeypatch):
                     tally.add("refused cleanly" if str(error) else "tracebacks", what)
                 except Exception as error:
                     tally.add("tracebacks", f"{what}: {type(error).__name__}: {error}")
-
-
-def reach(*_):
-    raise Reached
 
 
 def read_back(run, want, config, what):
@@ -79,18 +71,6 @@ def test_runs_are_refused_in_one_line(with_run, counted, draw, many, tmp_path):
                 tally.add(outcome, f"case {case}: {argv[0]}, {what}: {ended}")
 
 
-def requests(draw, n):
-    """Histories and candidates as a service sends them: known and unknown values, empty and long histories."""
-    for _ in range(n):
-        T, K = int(draw.integers(0, 9)), int(draw.integers(1, 7))
-        item_T, item_K = draw.integers(-3, 34, T).tolist(), draw.integers(-3, 34, K).tolist()
-        yield (
-            {"item": item_T, "category": [f"c{i % 6}" for i in item_T]},
-            {"item": item_K, "category": [None if i % 6 == 5 else f"c{i % 6}" for i in item_K]},
-            {"city": str(draw.choice(["Bonn", "Köln", "Ulm", "Rome"]))},
-        )
-
-
 def test_damaged_exports(with_export, counted, draw, many, tmp_path):
     """A Ranker answers as before the damage, or does not start."""
     from dienjax.serving import Ranker
@@ -121,8 +101,10 @@ def test_export_json_of_another_meaning(with_export, counted, many, tmp_path):
 
     history = {"item": [1, 2, 3, 4, 5, 6], "category": ["c1", "c2", "c3", "c4", "c0", "c1"]}
     request = history, {"item": [4, 5], "category": ["c4", "c0"]}, {"city": "Ulm"}
-    changes = {"max_len": [2, 0, -1, 10**9, None, "4"], "ids": ["int32", "float32", "int8", ""], "task": ["regression", 1],
-               "files": [{}, [], None], "schema": [{}, None], "format": [2, "1"], "form": ["stablehlo", None]}  # fmt: skip
+    changes = {
+        "max_len": [2, 0, -1, 10**9, None, "4"], "ids": ["int32", "float32", "int8", ""], "task": ["regression", 1],
+        "files": [{}, [], None], "schema": [{}, None], "format": [2, "1"], "form": ["stablehlo", None],
+    }  # fmt: skip
     with warnings.catch_warnings(), counted("mutated exports: facts") as tally:
         warnings.simplefilter("ignore")
         whole = Ranker(with_export.export)
@@ -135,7 +117,8 @@ def test_export_json_of_another_meaning(with_export, counted, many, tmp_path):
                     (export / "export.json").write_text(json.dumps(facts | {fact: value}))
                     try:
                         ranker = Ranker(export)
-                        same = np.array_equal(ranker.score(*request), want[0]) and (ranker.task, ranker.max_len) == want[1:]
+                        same = np.array_equal(ranker.score(*request), want[0])
+                        same = same and (ranker.task, ranker.max_len) == want[1:]
                         tally.add("accepted rightly" if same else "wrong accepted", f"{fact}: {value!r}")
                     except CLEAN:
                         tally.add("refused cleanly")
