@@ -55,8 +55,17 @@ def test_names_of_columns(with_store, counted, many, tmp_path):
                     item = name if role == "--item" else "item"
                     more = [] if role == "--item" else [role, name]
                     argv = ["prepare", "--events", folder / "log.parquet", "--out", folder / "store", "--user", "user"]
-                    argv += ["--item", item, "--time", "time", "--test-fraction", "0.3", "--valid-fraction", "0.3",
-                    *more]
+                    argv += [
+                        "--item",
+                        item,
+                        "--time",
+                        "time",
+                        *more,
+                        "--test-fraction",
+                        "0.3",
+                        "--valid-fraction",
+                        "0.3",
+                    ]
                     outcome, said = judged(folder, with_store, argv)
                     outside = left_behind(outer, "in") + left_behind(outer / "in", "here")
                     outside += left_behind(folder, "log.parquet", "store", "run")
@@ -181,21 +190,21 @@ def read_bomb(path):
 
 
 def test_archives_that_unpack_to_gigabytes(with_store, counted, tmp_path):
-    """In 2 GB of memory: one line, and nothing left."""
+    """In 1.5 GB of memory: one line, and nothing left."""
     with counted("hostile archives") as tally, scratch(tmp_path, "bombs") as folder:
         shutil.copytree(with_store.store, folder / "store")
-        write_weights_bomb(folder / "weights.npz", 3)
-        ended = start(folder, read_bomb, folder / "weights.npz", memory=2 << 30).end()
+        write_weights_bomb(folder / "weights.npz", 2)
+        ended = start(folder, read_bomb, folder / "weights.npz", memory=3 << 29).end()
         outcome = "half-written" if (folder / "run").exists() else ended.outcome()
         tally.add("wrong accepted" if outcome == "accepted rightly" else outcome, f".npz: {ended}")
         head = b"user,item,time,category,city,rating\n"
         for name, piece in {"one endless line": b"0" * (1 << 26), "one endless quote": b'"' + b"0" * (1 << 26)}.items():
             with gzip.open(folder / "log.csv.gz", "wb", 1) as file:
                 file.write(head)
-                for _ in range(40):
+                for _ in range(32):
                     file.write(piece)
             argv = prepare_argv(folder / "log.csv.gz", folder / "out")
-            ended = start(folder, command, *argv, memory=2 << 30).end()
+            ended = start(folder, command, *argv, memory=3 << 29).end()
             outcome = "half-written" if (folder / "out").exists() else ended.outcome()
             tally.add("wrong accepted" if outcome == "accepted rightly" else outcome, f"{name}: {ended}")
 
