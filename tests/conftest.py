@@ -14,6 +14,8 @@ import builders
 from dienjax import Config, DataConfig, FitConfig, ModelConfig, fit_store, prepare
 from dienjax.data.drift import DriftWorld
 
+pytest_plugins = ["campaign_table"]
+
 # XLA reads its flags when it first computes. Nearly all of the suite's time goes to compiling small programs, which
 # these halve; what is trained for longer runs in a process of its own with builders.FAST_COMPILATION.
 os.environ["XLA_FLAGS"] = (
