@@ -22,12 +22,12 @@ WIDE = Schema(
     tables=(
         *(Table(name, 10 ** (3 + i), 8) for i, name in enumerate(NAMES)),
         *(Table(f"profile_{i}", 100 + i, 8) for i in range(60)),
-        Table("a_rather_long_name_of_a_table_for_a_feature_of_the_context_of_the_candidate" * 3, 10, 4),
+        Table("a_rather_long_name_of_a_table_for_a_feature_of_the_context_of_the_candidate" * 2, 10, 4),
     ),
     behaviours=tuple(Behaviour(name) for name in NAMES),
     sparse=(
         *(Sparse(f"profile_{i}") for i in range(60)),
-        Sparse("a_rather_long_name_of_a_table_for_a_feature_of_the_context_of_the_candidate" * 3, of="candidate"),
+        Sparse("a_rather_long_name_of_a_table_for_a_feature_of_the_context_of_the_candidate" * 2, of="candidate"),
         Sparse("seller", "shop", of="candidate"),
     ),
     dense=(Dense("age"), Dense("price", of="candidate")),
