@@ -27,7 +27,7 @@ def manifest_of(folder: Path) -> Iterator[Callable[..., None]]:
             recorded[file] = pool.submit(_sha256_of, parts)
 
         yield record
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
         digests = {file: recorded[file].result() if file in recorded else sha256(file) for file in files}
     write_json(folder / FILE, {file.relative_to(folder).as_posix(): digest for file, digest in digests.items()})
 

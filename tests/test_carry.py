@@ -21,6 +21,7 @@ from dienjax.carry import (
     summary,
 )
 from dienjax.files import write_json
+from dienjax.manifest import manifest_of
 
 CONFIG = Config(ModelConfig("DIN", 2, {"attention_hidden": (3,), "tower": (3,), "attention_activation": "relu"}))
 ITEMS, CITIES = ["b", "a", "c"], [30, 10]
@@ -40,8 +41,9 @@ def create(path, vocabularies, *, fields=None, config=CONFIG, complete=lambda ru
 
     def fill(run):
         (run.path / "vocab").mkdir()
-        for name, values in vocabularies.items():
-            vocabulary(values).to_parquet(run.path / "vocab" / f"{name}.parquet")
+        with manifest_of(run.path):
+            for name, values in vocabularies.items():
+                vocabulary(values).to_parquet(run.path / "vocab" / f"{name}.parquet")
         complete(run)
 
     return Run.create(path, config, fields or schema(*vocabularies.values()), complete=fill)

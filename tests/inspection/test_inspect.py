@@ -49,7 +49,6 @@ def change(store, file, row, value):
     column = np.load(store / file)
     column[row] = value
     np.save(store / file, column)
-    (store / "manifest.json").unlink()
     with manifest_of(store):
         pass
 
