@@ -25,6 +25,7 @@ from dienjax import (
 )  # fmt: skip
 from dienjax.data.drift import DriftWorld
 from dienjax.evaluation import eval_loader, score, store_split
+from dienjax.manifest import manifest_of
 from dienjax.metrics import evaluate_scores
 from dienjax.prediction import predict_file
 from dienjax.schema import Behaviour
@@ -169,7 +170,8 @@ def test_ids_of_64_bits_beside_missing_ones(run, drift_store, tmp_path):
         big[name] = rows[name].map(lambda ids: [None if i is None else i + BIG for i in ids])
     shutil.copytree(run.path, tmp_path / "run")
     vocabulary = run.vocabulary("item")
-    vocabulary.assign(value=vocabulary["value"] + BIG).to_parquet(tmp_path / "run/vocab/item.parquet")
+    with manifest_of(tmp_path / "run"):
+        vocabulary.assign(value=vocabulary["value"] + BIG).to_parquet(tmp_path / "run/vocab/item.parquet")
     expected = np.stack(predict(run, rows)["probability"])
     np.testing.assert_array_equal(np.stack(predict(tmp_path / "run", big)["probability"]), expected)
 

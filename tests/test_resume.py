@@ -7,6 +7,7 @@ import pytest
 
 from dienjax import Config, Run, Store, fit, fit_store
 from dienjax.evaluation import store_split
+from dienjax.manifest import manifest_of
 from dienjax.report import read_metrics, series
 from dienjax.resume import reopen, start
 
@@ -41,7 +42,8 @@ def test_an_equal_store_elsewhere_resumes(copy, config, drift_store, tmp_path):
 def test_another_store_of_the_same_schema_is_refused(copy, config, drift_store, tmp_path):
     shutil.copytree(drift_store.path, tmp_path / "store")
     item_E = np.load(tmp_path / "store/events/item.npy")
-    np.save(tmp_path / "store/events/item.npy", np.roll(item_E, 1))
+    with manifest_of(tmp_path / "store"):
+        np.save(tmp_path / "store/events/item.npy", np.roll(item_E, 1))
     before = contents(copy)
     with pytest.raises(
         ValueError, match=r"(?s)store.digest: '\w{64}' -> '\w{64}'.*trained on, then at .*/drift0/store"
@@ -57,8 +59,9 @@ def test_fewer_samples_are_refused_with_both_counts(copy, config, drift_store):
 
 
 def test_a_run_that_recorded_less_is_still_compared(copy, config, drift_store):
-    """One of before data.json, fit.choose and due: by the samples in store.json, and by where it stands."""
+    """One of before data.json, manifests and fit.choose: by the samples in store.json, and by where it stands."""
     (copy / "data.json").unlink()
+    (copy / "manifest.json").unlink()
     text = (copy / "config.toml").read_text()
     (copy / "config.toml").write_text(text.replace('choose = "auc"\n', ""))
     fit_store(config, drift_store, copy, resume=True, progress=False)
