@@ -204,7 +204,7 @@ def test_parquet_text_that_is_no_utf_8(tmp_path):
     """Parquet does not check it, and a store would keep a vocabulary that nothing can read."""
     broken = pa.array([b"a", b"\x93", b"b"], pa.binary()).view(pa.string())
     pq.write_table(pa.table(TABLE | {"c": broken}), tmp_path / "a.parquet")
-    with pytest.raises(ValueError, match="column 'c' cannot be read as string .*UTF"):
+    with pytest.raises(ValueError, match=r"column 'c' cannot be read as string .*UTF"):
         read(tmp_path / "a.parquet")
 
 
