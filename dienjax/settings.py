@@ -37,11 +37,15 @@ def check(section: str, settings: Any) -> None:
 
 
 def checked(where: str, hint: Any, value: Any) -> Any:
-    """The value as the annotation has it; ValueError says where it stands, what it is and what was expected."""
+    """The value as the annotation has it; ValueError says where it stands, what it is and what was expected.
+
+    True is no number, and neither is "3".
+    """
+    given = tuple(value) if isinstance(value, list) else value
     try:
-        return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False)).validate_python(value)
+        return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(given)
     except ValidationError as error:
-        reasons = dict.fromkeys(_reason(e, value) for e in error.errors())
+        reasons = dict.fromkeys(_reason(e, given) for e in error.errors())
         raise ValueError(f"{where} is {value!r}; expected {' or '.join(reasons)}") from error
 
 

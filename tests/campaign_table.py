@@ -15,10 +15,6 @@ def pytest_addoption(parser):
     group.addoption("--campaign-table", type=Path, help="Markdown file for the table of counts")
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "campaign: kills, mutations and hostile input; ends with a table of counts")
-
-
 def pytest_runtest_logreport(report):
     for name, value in report.user_properties if report.when == "call" else ():
         if name == "campaign":

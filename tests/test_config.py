@@ -66,6 +66,9 @@ def test_build_gives_the_module_with_the_config_fields():
         ({"model": {"auxiliary_hidden": [-5]}}, "model.auxiliary_hidden is [-5]; expected each at least 1"),
         ({"model": {"dropout": 1.0}}, "model.dropout is 1.0; expected a number below 1"),
         ({"model": {"name": "DIN", "dropout": -0.5}}, "model.dropout is -0.5; expected at least 0"),
+        ({"fit": {"epochs": True}}, "fit.epochs is True; expected a valid integer"),
+        ({"data": {"lengths": [True]}}, "data.lengths is [True]; expected "),
+        ({"optimizer": {"learning_rate": "1e-3"}}, "optimizer.learning_rate is '1e-3'; expected a valid number"),
         ({"model": {"name": 5}}, "model.name is 5; expected a valid string"),
     ],
 )

@@ -172,12 +172,13 @@ def ids(column: pa.Array, name: str, type: pa.DataType, where: Where, required: 
     """The values of an id column as `type`; NaN is missing.
 
     Raises:
-      ValueError: a missing value in a column that needs one.
+      ValueError: a missing value in a column that needs one, or text that is no UTF-8.
     """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     try:
         column = column.cast(type)
+        column.validate(full=True)  # Parquet does not say whether its text is UTF-8
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"column {name!r} cannot be read as {type} ({error}); convert it to text") from error
     if pa.types.is_floating(type):

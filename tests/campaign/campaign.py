@@ -99,7 +99,8 @@ class Started:
         seconds = time.perf_counter() - self.since
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        out, err = ((self.folder / name).read_text(errors="replace") for name in ("out", "err"))
+        files = (self.folder / "out", self.folder / "err")
+        out, err = (file.read_text(errors="replace") if file.exists() else "" for file in files)
         shutil.rmtree(self.folder)
         assert not hangs, f"it did not end within {limit} s: {err[-500:]}"
         return Ended(self.process.exitcode, out, err, seconds)

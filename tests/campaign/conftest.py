@@ -117,8 +117,10 @@ def with_run(with_store):
 
 
 @pytest.fixture(scope="session")
-def with_export(with_run):
-    """And its export."""
+def with_export(request, with_run):
+    """And its export, which takes long: not for a small share."""
     pytest.importorskip("jax2onnx")
+    if request.config.getoption("campaign_share") < 0.1:
+        pytest.skip("what needs an export is tried with --campaign-share 0.1 or more")
     _made(with_run, "export", with_run.run, "--output", with_run.export)
     return with_run

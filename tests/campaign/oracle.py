@@ -79,11 +79,18 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def damaged_checkpoints(run: Path) -> list[str]:
-    """Checkpoints under their own name whose files are not those of their manifest."""
-    return [str(p.relative_to(run)) for p in run.glob("checkpoints/*/[0-9]*") if not _as_listed(p)]
+    """The newest checkpoint of a kind, where its files are not those of its manifest; older ones are being removed."""
+    newest = [max(steps, key=lambda p: int(p.name)) for kind in ("last", "best") if (steps := _steps(run, kind))]
+    return [str(path.relative_to(run)) for path in newest if not _as_listed(path)]
+
+
+def _steps(run: Path, kind: str) -> list[Path]:
+    return [*run.glob(f"checkpoints/{kind}/[0-9]*")]
 
 
 def _as_listed(folder: Path) -> bool:
+    if not (folder / "manifest.json").is_file():
+        return False
     manifest = json.loads((folder / "manifest.json").read_text())
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
     digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in there}

@@ -32,15 +32,15 @@ def widths(v):
 ACTIVATIONS = one_of("dice", "prelu", "relu", "sigmoid", "tanh")
 RANGES = {
     "model.name": one_of("DIN", "DIEN"),
-    "model.dim": lambda v: whole(0)(v) or (isinstance(v, dict) and all(map(whole(1), v.values()))),
+    "model.dim": lambda v: whole(0)(v) or v is False or (isinstance(v, dict) and all(map(whole(1), v.values()))),
     "model.kind": one_of("GRU", "AIGRU", "AGRU", "AUGRU"),
     "model.gate": one_of("paper", "author"),
-    "model.state": whole(0),
+    "model.state": lambda v: whole(0)(v) or v is False,
     "model.softmax": one_of(True, False),
     "model.attention": one_of("mlp", "bilinear", "author"),
     "model.attention_hidden": widths,
     "model.tower": lambda v: v == [] or widths(v),
-    "model.auxiliary_hidden": widths,
+    "model.auxiliary_hidden": lambda v: v == [] or widths(v),
     "model.dropout": number(0, below=1),
     "model.batch_norm": one_of(True, False, "torch"),
     "data.train": lambda v: isinstance(v, str),

@@ -44,6 +44,12 @@ def disk(tmp_path):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.fixture
+def whole(name, request):
+    """What the command of this name needs."""
+    return request.getfixturevalue("with_export" if name == "export" else "with_run")
+
+
 def commands(whole, target):
     """What writes, by name, with the size of what it writes."""
     return {
@@ -66,13 +72,13 @@ def judge(tally, ended, target, before, what, resumable):
 
 
 @pytest.mark.parametrize("name", ["prepare", "train", "predict", "export"])
-def test_files_that_may_not_grow(name, with_export, counted, draw, many, tmp_path):
+def test_files_that_may_not_grow(name, whole, counted, draw, many, tmp_path):
     """RLIMIT_FSIZE: writing fails somewhere in the middle of a file; with and without an old target."""
     with counted(f"full disk: {name}, no file may grow") as tally:
         for case in range(many({"prepare": 24, "train": 8, "predict": 5, "export": 3}[name])):
             with scratch(tmp_path, f"case {case}") as folder:
                 target = folder / "target"
-                argv, like = commands(with_export, target)[name]
+                argv, like = commands(whole, target)[name]
                 old = case % 2 == 1 and name != "train"
                 if old:
                     shutil.copytree(like, target) if like else target.write_text("old")
@@ -92,15 +98,15 @@ def quietly(*argv):
 
 
 @pytest.mark.parametrize("name", ["prepare", "train", "predict", "export"])
-def test_a_small_disk(name, with_export, counted, draw, many, disk, tmp_path):
+def test_a_small_disk(name, whole, counted, draw, many, disk, tmp_path):
     """A disk of its own, too small for the result; a training goes on where it was when there is space again."""
-    want = oracle.last_state(with_export.run)
-    needed = pages(commands(with_export, tmp_path)[name][1])
+    want = oracle.last_state(whole.run)
+    needed = pages(commands(whole, tmp_path)[name][1])
     with counted(f"full disk: {name}, small disk") as tally:
         for case in range(many({"prepare": 8, "train": 4, "predict": 2, "export": 2}[name])):
             folder = disk(size := int(draw(case).uniform(0.1, 1) * needed))
             target = folder / "target"
-            argv, _ = commands(with_export, target)[name]
+            argv, _ = commands(whole, target)[name]
             ended = start(tmp_path, command, *argv).end()
             judge(tally, ended, target, None, f"{name}, disk of {size} bytes", name == "train")
             if ended.code and name == "train":

@@ -95,8 +95,9 @@ def numeric():
 
 
 def truth():
-    compared = st.tuples(numeric(), st.sampled_from([*COMPARE]), numeric()).map(
-        lambda t: (f"{t[0][0]} {t[1]} {t[2][0]}", lambda row: COMPARE[t[1]](t[0][1](row), t[2][1](row)))
+    # With a constant: two bare columns of a text file may be meant as text or as numbers.
+    compared = st.tuples(numeric(), st.sampled_from([*COMPARE]), st.sampled_from([1, 2.5, 4])).map(
+        lambda t: (f"{t[0][0]} {t[1]} {t[2]}", lambda row: COMPARE[t[1]](t[0][1](row), t[2]))
     )
     texts = st.tuples(st.sampled_from(["==", "!="]), st.sampled_from([*"abcd"])).map(
         lambda t: (f"kind {t[0]} '{t[1]}'", lambda row: COMPARE[t[0]](given(row, "kind"), t[1]))

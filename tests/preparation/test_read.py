@@ -200,6 +200,14 @@ def test_what_is_wrong_with_files(tmp_path):
         read(tmp_path / "a.zip")
 
 
+def test_parquet_text_that_is_no_utf_8(tmp_path):
+    """Parquet does not check it, and a store would keep a vocabulary that nothing can read."""
+    broken = pa.array([b"a", b"\x93", b"b"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table(TABLE | {"c": broken}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"column 'c' cannot be read as string .*UTF"):
+        read(tmp_path / "a.parquet")
+
+
 def test_types_that_differ_between_files(tmp_path):
     pq.write_table(pa.table(TABLE), tmp_path / "0.parquet")
     pq.write_table(pa.table(TABLE | {"i": ["7", "8", "9"]}), tmp_path / "1.parquet")
