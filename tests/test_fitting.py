@@ -83,12 +83,13 @@ def test_resume_refuses_another_config(run, config, drift_store):
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_resumed_run_ends_the_same(run, config, drift_store, tmp_path, number):
     train, valid = splits(config, drift_store)
+    before = signal.getsignal(number)
     stopping = StopAfter(train, STEPS + 3, lambda: signal.raise_signal(number))
     with pytest.raises(Interrupted) as stopped:
         fit(config, stopping, valid, tmp_path / "run", store=drift_store, progress=False)
     assert stopped.value.number == number
     assert STEPS < steps(tmp_path / "run", "last")[-1] <= STEPS + 3
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(number) is before
     resumed = fit(config, train, valid, tmp_path / "run", resume=True, progress=False)
     assert_same(final_state(resumed), final_state(run))
 
