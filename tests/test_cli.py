@@ -29,7 +29,7 @@ def test_help_is_complete(capsys, command):
     assert stopped.value.code == 0
     assert COMMANDS[command].__doc__.split(".")[0].split(":")[0][:40] in capsys.readouterr().out
     for name in inspect.signature(COMMANDS[command]).parameters:
-        assert f"      {name}: " in COMMANDS[command].__doc__
+        assert f"\n  {name}: " in inspect.getdoc(COMMANDS[command])
 
 
 def test_evaluate_prints_one_json_object(capsys, run):
