@@ -125,7 +125,7 @@ def test_the_table_of_a_trained_model(tmp_path):
 
     columns = {"user": "user", "item": "item", "time": "time", "attributes": ["category"], "protocol": "last"}
     store = prepare(DriftWorld(users=100).log(), tmp_path / "store", **columns)
-    config = Config(ModelConfig("DIN"), DataConfig(max_len=5, lengths=1), fit=FitConfig(epochs=1))
+    config = Config(ModelConfig("DIN"), DataConfig("train_all", max_len=5, lengths=1), fit=FitConfig(epochs=1))
     run = fit_store(config, store, tmp_path / "run", progress=False)
     serving.main(run=run.path, tables=("reduced",), rounds=1, seconds=0.01, results=tmp_path)
     rows = _rows(tmp_path, "reduced")

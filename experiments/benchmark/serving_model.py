@@ -28,15 +28,17 @@ def write_run(out: str, sizes: dict[str, int]) -> None:
     import pandas as pd
 
     from dienjax import Run, checkpoint
+    from dienjax.manifest import manifest_of
     from dienjax.schema import FIRST_ID
     from experiments.benchmark.ours import config, schema
 
     def write_vocabularies(run: Run) -> None:
         (run.path / "vocab").mkdir()
-        for name, size in sizes.items():
-            ids = range(FIRST_ID, size)
-            values = pd.DataFrame({"id": ids, "value": [text(name, id) for id in ids], "count": 1})
-            values.to_parquet(run.path / "vocab" / f"{name}.parquet", index=False)
+        with manifest_of(run.path):
+            for name, size in sizes.items():
+                ids = range(FIRST_ID, size)
+                values = pd.DataFrame({"id": ids, "value": [text(name, id) for id in ids], "count": 1})
+                values.to_parquet(run.path / "vocab" / f"{name}.parquet", index=False)
 
     run = Run.create(out, config(), schema(sizes), complete=write_vocabularies)
     checkpoint.save(run.path, "last", run.initial_state(run.optimizer()), {})
