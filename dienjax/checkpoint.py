@@ -206,8 +206,6 @@ def _orbax() -> Iterator[tuple[Any, Any]]:
 
     level = logger.level
     logger.setLevel(logging.CRITICAL)
-    try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            yield checkpointer, ocp.args
-    finally:
-        logger.setLevel(level)
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        yield checkpointer, ocp.args
+    logger.setLevel(level)  # not after a failure, which Orbax's threads may log later than it is raised

@@ -83,7 +83,7 @@ def test_files_that_may_not_grow(name, whole, counted, draw, many, tmp_path):
                 if old:
                     shutil.copytree(like, target) if like else target.write_text("old")
                 most = largest(like) if like else 3000
-                limit = int(draw(case).integers(1, most))
+                limit = int(draw(case).integers(1000, most))  # what is said has to fit as well
                 before = contents(target)
                 ended = start(folder, quietly, *argv, *["--force"] * old, file_size=limit).end()
                 judge(tally, ended, target, before, f"{name}, {limit} bytes", name == "train")
