@@ -107,11 +107,11 @@ def test_export(form, with_export, counted, draw, many, tmp_path):
     """The old export stays or the new one is whole; the process that it starts does not outlive it for long."""
     argv = ["export", with_export.run, "--form", form, "--force", "--output"]
     seconds = measured(tmp_path, *argv, tmp_path / "whole")
-    old, names = {"export.json": b"{}"}, contents(tmp_path / "whole").keys()
+    names = contents(tmp_path / "whole").keys()
     with counted(f"SIGKILL: export {form}") as tally, scratch(tmp_path, "cases") as folder:
-        target = folder / "export"
-        target.mkdir()
-        (target / "export.json").write_bytes(old["export.json"])
+        target = shutil.copytree(tmp_path / "whole", folder / "export")
+        (target / "old").write_text("old")
+        old = contents(target)
         for case in range(many(7)):
             start(folder, command, *argv, target).end(seconds * np.sqrt(draw(case).uniform(0, 1.05)))
             there = contents(target)
