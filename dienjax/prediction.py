@@ -145,6 +145,7 @@ def _validation(run: Run, store: Store | str | Path | None) -> StoreSplit:
         raise ValueError(f"calibrate: {run.path} was trained without a validation split (data.valid); leave it out")
     store = store if isinstance(store, Store) else Store.open(store) if store else run.store()
     run.check_schema(store.schema, f"the store {store.path}")
+    store.verify()
     return store_split(run.config, store, run.config.data.valid)
 
 

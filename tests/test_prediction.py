@@ -96,6 +96,16 @@ def test_runs_that_cannot_be_calibrated(run, drift_store, change, message):
         predict(run, raw_rows(drift_store), store=drift_store)
 
 
+def test_a_damaged_store_is_refused(run, drift_store, tmp_path):
+    shutil.copytree(drift_store.path, tmp_path / "store")
+    labels = tmp_path / "store/splits/valid/label.npy"
+    data = bytearray(labels.read_bytes())
+    data[-1] ^= 1
+    labels.write_bytes(data)
+    with pytest.raises(ValueError, match=r"damaged: splits/valid/label\.npy is not what was written"):
+        predict(run, raw_rows(drift_store), "isotonic", tmp_path / "store")
+
+
 def test_another_store_is_refused(run, drift_store, tmp_path):
     log = DriftWorld(users=50, events_min=2, events_max=9, categories=6, items=20).log()
     other = prepare(log, tmp_path / "store", user="user", item="item", time="time", attributes=["category"])

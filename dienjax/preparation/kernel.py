@@ -82,7 +82,7 @@ def build_store(
     again_E = quality.repeated(log.code[fields.user], log.time_R, log.code[fields.item])
     if settings.drop_duplicates:
         log = log.take(~again_E)
-    user_E, U = log.code[fields.user], len(values[fields.user])
+    user_E, item_E, U = log.code[fields.user], log.code[fields.item], len(values[fields.user])
     offsets = np.concatenate([[0], np.cumsum(np.bincount(user_E, minlength=U))])
     sessions = Sessions.of(shown, fields.user) if shown else None
     split = _split(settings, offsets, log.time_R, sessions)
@@ -116,7 +116,8 @@ def build_store(
     if sessions and shown:
         samples = _impressions(shown, sessions, split, user_E, log.time_R, vocabulary, fields)
     else:
-        samples = _targets(split, offsets, log.code[fields.item], log.time_R, events, settings.fractions.seed)
+        negatives = Negatives(item_E, offsets, _pool(item_E, ~split.train_E), seed=settings.fractions.seed)
+        samples = _targets(split, user_E, log.time_R, events, negatives)
     return write_store(
         out,
         schema=schema,
@@ -126,8 +127,8 @@ def build_store(
         offsets=offsets,
         events=events,
         time_E=log.time_R,
-        raw_item_E=log.code[fields.item],
-        train_row=_pool(log.code[fields.item], split.train_E),
+        raw_item_E=item_E,
+        train_row=_pool(item_E, split.train_E),
         users={name: vocabulary[name].ids(code) for name, code in code_U.items()},
         splits=samples,
         vocab={name: v.frame for name, v in vocabulary.items()},
@@ -157,15 +158,13 @@ def _split(settings: Settings, offsets: np.ndarray, time_E: np.ndarray, sessions
 
 
 def _targets(
-    split: Split, offsets: np.ndarray, item_E: np.ndarray, time_E: np.ndarray, events: dict[str, np.ndarray], seed: int
+    split: Split, user_E: np.ndarray, time_E: np.ndarray, events: dict[str, np.ndarray], negatives: Negatives
 ) -> dict[str, Samples]:
     """Samples whose target is an event; validation and test get their negative here.
 
-    It comes from the events that training does not know, as the positives do: those that made the vocabulary are less
-    often unknown, and "unknown" would be a hint at the positive.
+    `negatives` draws from the events that training does not know, as the positives are: those that made the vocabulary
+    are less often unknown, and "unknown" would be a hint at the positive.
     """
-    user_E = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    negatives = Negatives(item_E, offsets, _pool(item_E, ~split.train_E), seed=seed)
     samples = {}
     for i, (name, end_N) in enumerate(split.ends.items()):
         user_N, candidates = user_E[end_N], None
@@ -173,7 +172,7 @@ def _targets(
             # Streams beyond those of training: a training run with the same seed does not meet the same draws.
             slot_11 = np.zeros((1, 1), np.int64)
             stream = CANDIDATE + 1 + i
-            negative_N1 = negatives.draw(0, stream, user_N, user_N, slot_11, item_E[end_N][:, None])
+            negative_N1 = negatives.draw(0, stream, user_N, user_N, slot_11, negatives.item_E[end_N][:, None])
             row_C = np.concatenate([end_N[:, None], negative_N1], axis=1).ravel()
             candidates = Candidates(
                 first=2 * np.arange(len(end_N) + 1),
