@@ -2,11 +2,12 @@
 
     python experiments/noise.py --runs runs/noise
 
-Users meet items at random, rare ones too, so that with a higher min_count half of the events are unknown. The last row
-of the table scores a later day of which at least 40 % is unknown to the trained model.
+Users meet items at random, rare ones too, so that with a higher min_count many events are unknown. Each line also
+scores a later day, of which 40 % and more is unknown to the trained model.
 """
 
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -20,12 +21,12 @@ SMALL = {"attention_hidden": (16,), "attention_activation": "relu", "tower": (32
 ROLES = {"user": "user", "item": "item", "time": "time", "attributes": ["category"]}
 
 
-def noise(users: int, events: int, items: int, seed: int, first_item: int = 0) -> pd.DataFrame:
+def noise(users: int, events: int, items: int, seed: int) -> pd.DataFrame:
     """A log in which every event is a draw of its own; popularity falls with the square root of an item's number."""
     rng = np.random.default_rng(seed)
     user = np.repeat(np.arange(users), rng.integers(2, 2 * events - 1, users))
     weight = (1 + np.arange(items)) ** -0.5
-    item = first_item + rng.choice(items, len(user), p=weight / weight.sum())
+    item = rng.choice(items, len(user), p=weight / weight.sum())
     return pd.DataFrame({"user": user, "item": item, "category": item % 50, "time": rng.permutation(len(user))})
 
 
@@ -67,39 +68,41 @@ def main(
     """
     every: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = runs or Path(temporary)
-        for protocol in protocols:
-            for min_count in min_counts:
-                found: dict[str, list[float]] = {}
-                shares = []
-                for seed in seeds:
-                    here = folder / f"{protocol}_{min_count}_{seed}"
-                    log = noise(users, events, items, seed)
-                    store = prepare(
-                        log, here / "store", **ROLES, protocol=protocol, min_count=min_count, test_fraction=0.4
+        for protocol, min_count in product(protocols, min_counts):
+            split = train or ("train_all" if protocol == "last" else "train")
+            found: dict[str, list[float]] = {}
+            shares = []
+            for seed in seeds:
+                here = (runs or Path(temporary)) / f"{protocol}_{min_count}_{seed}"
+                stores = prepared(here, noise(users, events, items, seed), items, protocol, min_count)
+                shares.append([share for store in stores.values() for share in unknown_share(store, "test")])
+                for model in models:
+                    config = Config(
+                        ModelConfig(model, 8, SMALL),
+                        DataConfig(train=split, batch_size=256, lengths=2, unknown=unknown),
+                        optimizer=OptimizerConfig(learning_rate=3e-3),
+                        fit=FitConfig(epochs=epochs, patience=0, seed=seed),
                     )
-                    day = prepare(
-                        noise(users, events, items, seed + 1000, first_item=items // 4), here / "day", **ROLES,
-                        like=store, test_fraction=1.0, valid_fraction=0.0,
-                    )  # fmt: skip
-                    shares.append((*unknown_share(store, "test"), *unknown_share(day, "test")))
-                    for model in models:
-                        split = train or ("train_all" if protocol == "last" else "train")
-                        config = Config(
-                            ModelConfig(model, 8, SMALL),
-                            DataConfig(train=split, batch_size=256, lengths=2, unknown=unknown),
-                            optimizer=OptimizerConfig(learning_rate=3e-3),
-                            fit=FitConfig(epochs=epochs, patience=0, seed=seed),
-                        )
-                        run = fit_store(config, store, here / model, progress=False)
-                        for what, data in (("test", store), ("day", day)):
-                            found.setdefault(f"{model} {what}", []).append(evaluate(run, data, "test")["auc"])
-                every |= {f"{protocol} {min_count} {name}": value for name, value in found.items()}
-                pos, neg, day_pos, day_neg = np.mean(shares, axis=0)
-                text = "  ".join(f"{k} {np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for k, v in found.items())
-                unknown_text = f"unknown {pos:.0%}/{neg:.0%}, day {day_pos:.0%}/{day_neg:.0%}"
-                print(f"{protocol:<5} min_count {min_count:<3} {unknown_text}  {text}", flush=True)
+                    run = fit_store(config, stores["test"], here / model, progress=False)
+                    for what, store in stores.items():
+                        found.setdefault(f"{model} {what}", []).append(evaluate(run, store, "test")["auc"])
+            every |= {f"{protocol} {min_count} {name}": aucs for name, aucs in found.items()}
+            pos, neg, day_pos, day_neg = np.mean(shares, axis=0)
+            text = "  ".join(f"{k} {np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for k, v in found.items())
+            unknown_text = f"unknown {pos:.0%}/{neg:.0%}, day {day_pos:.0%}/{day_neg:.0%}"
+            print(f"{protocol:<5} min_count {min_count:<3} {unknown_text}  {text}", flush=True)
     return every
+
+
+def prepared(folder: Path, log: pd.DataFrame, items: int, protocol: str, min_count: int) -> dict[str, Store]:
+    """The store of a log, and that of a later day, on which a part of the items is new."""
+    store = prepare(log, folder / "store", **ROLES, protocol=protocol, min_count=min_count, test_fraction=0.4)
+    later = log.assign(item=log["item"].sample(frac=1, random_state=0).to_numpy() + items * 2 // 3)
+    day = prepare(
+        later.assign(category=later["item"] % 50), folder / "day", **ROLES, like=store, test_fraction=1.0,
+        valid_fraction=0.0,
+    )  # fmt: skip
+    return {"test": store, "day": day}
 
 
 if __name__ == "__main__":
