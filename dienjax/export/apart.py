@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import traceback
 from collections import deque
 from dataclasses import asdict
@@ -31,7 +32,9 @@ import importlib.util, sys
 spec = importlib.util.spec_from_file_location("dienjax", sys.argv[1] + "/__init__.py")
 sys.modules["dienjax"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["dienjax"])
-from dienjax.export.apart import _main; _main()
+from dienjax.export.apart import _end_with_parent, _main
+_end_with_parent()
+_main()
 """
 """Takes this very package, wherever it lies, and with -P no other module from the current folder."""
 
@@ -89,8 +92,8 @@ def _write_apart(run: Path, folder: Path, options: Options) -> None:
     last: deque[str] = deque(maxlen=60)
     why = ""
     with subprocess.Popen(
-        command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace",
+        command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, errors="replace",
     ) as process:  # fmt: skip
         try:
             for line in process.stdout or ():
@@ -122,3 +125,13 @@ def _main() -> None:
         why = json.dumps(f"{type(error).__name__}: {error}")
         print(FAILED + why, flush=True)  # not in a file: the disk may be full
         sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, killed perhaps, and with it its end of stdin."""
+
+    def wait() -> None:
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,6 +1,6 @@
 """The folder that an export writes: graphs or programs, the vocabularies, and export.json, which lists them.
 
-export.json    schema, max_len, dtype of ids, checkpoint, versions, the SHA-256 of every other file
+export.json    schema, max_len, dtype of ids, checkpoint, versions, the SHA-256 of every other file and of itself
 vocab/         the values of each table in the order of their ids, from id 2 on; absent where values are ids already
 onnx           ranker.onnx, user_encoder.onnx, candidate_scorer.onnx; tables.data beside large ones
 stablehlo      the programs, parameters.npz
@@ -35,7 +35,7 @@ from dienjax.export.reduced import Precision, reduced_tables
 from dienjax.files import sha256, write_json, write_text
 from dienjax.report import read_metrics
 from dienjax.run import Run
-from dienjax.serving.folder import FORMAT
+from dienjax.serving.folder import FORMAT, sealed
 
 Form = Literal["onnx", "stablehlo"]
 
@@ -78,7 +78,7 @@ def write_folder(run: Run, folder: Path, options: Options) -> None:
         _write_vocabularies(run, folder / "vocab")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "parity.txt")
     listed = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
-    write_json(folder / "export.json", {"format": FORMAT, **facts, "files": listed})
+    write_json(folder / "export.json", sealed({"format": FORMAT, **facts, "files": listed}))
 
 
 def _say(text: str) -> None:

@@ -6,7 +6,6 @@ parameters.npz      the parameters of them all, by their path in the variables
 JAX reads a program that is up to six months older than itself.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,8 @@ from dienjax.batch import Array
 from dienjax.checkpoint import named_leaves
 from dienjax.errors import nearest
 from dienjax.export.graphs import Graph, at_least_one_slot, narrowed
-from dienjax.serving.folder import AGAIN, verify
+from dienjax.files import read_object
+from dienjax.serving.folder import AGAIN, unsealed, verify
 
 Program = Callable[[Mapping[str, Array]], dict[str, jax.Array]]
 """Arrays by name -> outputs by name; see `dienjax.export.graphs`."""
@@ -93,7 +93,7 @@ def _without_source_lines() -> Iterator[None]:
 def _check_files(folder: Path, files: list[Path]) -> None:
     """Every file is there and, where the folder has an export.json, as it was written."""
     facts = folder / "export.json"
-    digests = _read(facts, lambda file: dict(json.loads(file.read_bytes())["files"])) if facts.is_file() else {}
+    digests = _read(facts, lambda file: dict(unsealed(read_object(file))["files"])) if facts.is_file() else {}
     for file in files:
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing; expected a folder with {[f.name for f in files]}: {AGAIN}")

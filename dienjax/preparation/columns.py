@@ -53,10 +53,20 @@ def _times_of_digits(column: pa.Array, name: str, where: Where) -> tuple[np.ndar
         except pa.ArrowInvalid:
             continue
         time_R, _ = times(number, name, where)
+        if time_R.dtype == np.int64 and not pa.types.is_decimal(column.type):
+            _refuse_hexadecimal(column, name, where)
         if time_R.dtype == np.float64:
             _refuse_rounded(column, time_R, name, where)
         return time_R, "number"
     return _seconds(column, name, where), "date"
+
+
+def _refuse_hexadecimal(column: pa.Array, name: str, where: Where) -> None:
+    """Raises ValueError where Arrow took a text such as "0x10" for a whole number."""
+    if not pc.all(pc.ascii_is_decimal(column)).as_py():
+        hexadecimal_R = pc.match_substring(column, "x", ignore_case=True)
+        if (row := hexadecimal_R.index(True).as_py()) >= 0:
+            raise _bad_time(name, where, row, column)
 
 
 def _refuse_rounded(column: pa.Array, time_R: np.ndarray, name: str, where: Where) -> None:

@@ -1,15 +1,17 @@
 """The folder that an export writes, read only if every file in use is as it was written."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dienjax.files import inside, read_object, sha256
 from dienjax.schema import Schema
 
-FORMAT, FORM = 1, "onnx"
+FORMAT, FORM = 2, "onnx"
 GRAPHS = ("user_encoder.onnx", "candidate_scorer.onnx")
 TABLES = "tables.data"
 """The large weights of all graphs, each once, where they are too many for the graphs' own files."""
@@ -52,8 +54,8 @@ def read_export(folder: str | Path) -> Export:
         raise FileNotFoundError(f"{file} is missing; expected the folder of an export, as `dienjax export` writes it")
     try:
         facts = read_object(file)
-        known = facts["format"] == FORMAT and facts["form"] == FORM
-        export = _export(folder, facts) if known else None
+        known = (facts["format"], facts["form"]) == (FORMAT, FORM)
+        export = _export(folder, unsealed(facts)) if known else None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file} is damaged ({error!r}); {AGAIN}") from error
     if export is None:
@@ -66,7 +68,28 @@ def read_export(folder: str | Path) -> Export:
     return export
 
 
-def _export(folder: Path, facts: dict) -> Export:
+def sealed(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of an export with their own SHA-256 beside them, for export.json."""
+    return {**facts, "sha256": _sha256(facts)}
+
+
+def unsealed(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts that `sealed` was given.
+
+    Raises:
+      ValueError: one of them was changed since, or the SHA-256 is missing.
+    """
+    rest = {name: fact for name, fact in facts.items() if name != "sha256"}
+    if facts.get("sha256") != _sha256(rest):
+        raise ValueError("its SHA-256 is not that of its facts")
+    return rest
+
+
+def _sha256(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _export(folder: Path, facts: dict[str, Any]) -> Export:
     files, task, max_len, ids = facts["files"], facts["task"], facts["max_len"], facts["ids"]
     if task not in ("binary", "regression") or type(max_len) is not int or max_len < 1 or ids not in ("int32", "int64"):
         raise ValueError(f"{task=}, {max_len=}, {ids=}")

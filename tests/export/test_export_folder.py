@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 import types
 import warnings
@@ -107,7 +108,7 @@ def test_export_json_lists_every_file(exported, name):
     listed = files_in(exported / name) - {"export.json", "parity.txt"}
     assert facts["files"] == {file: sha256(exported / name / file) for file in listed}
     run = Run.open(exported / f"run_{'din' if name == 'programs' else name}")
-    assert (facts["format"], facts["task"], facts["max_len"]) == (1, run.config.loss.task, 5)
+    assert (facts["format"], facts["task"], facts["max_len"]) == (2, run.config.loss.task, 5)
     assert facts["form"] == ("stablehlo" if name == "programs" else "onnx")
     assert facts["tables"] == ("int8" if name == "large" else "float32")
     assert facts["checkpoint"] == {"kind": "best", "step": 30}
@@ -222,6 +223,16 @@ def test_a_process_that_dies_is_reported(empty_run, tmp_path, monkeypatch, capfd
         export_run(empty_run, tmp_path / "out", form="stablehlo")
     assert capfd.readouterr().err == "export: a first word\n"
     assert [p.name for p in tmp_path.iterdir()] == ["python"]
+
+
+def test_the_process_ends_with_the_one_that_started_it():
+    """A parent that is killed closes its end of the process's stdin, and nothing else."""
+    waits = "from dienjax.export.apart import _end_with_parent as end; end(); print(1, flush=True); import time; "
+    command = [sys.executable, "-c", waits + "time.sleep(60)"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"1\n" and process.poll() is None
+        process.stdin.close()
+        assert process.wait(20) == 1
 
 
 @pytest.mark.parametrize("missing", ["jax2onnx", "onnx", "onnxruntime"])

@@ -14,6 +14,7 @@ from dienjax.export.graphs import graphs
 from dienjax.export.program import PARAMETERS, PROGRAMS, load_programs, save_programs
 from dienjax.export.reduced import reduced_tables
 from dienjax.models import DIEN, DIN
+from dienjax.serving.folder import sealed
 
 pytestmark = pytest.mark.slow
 """By default the export of a run, which compares its programs with the model, is enough."""
@@ -59,7 +60,7 @@ def copied(folders, tmp_path):
     for name in FILES:
         (tmp_path / name).write_bytes(data[name])
     digests = {name: hashlib.sha256(data[name]).hexdigest() for name in FILES}
-    (tmp_path / "export.json").write_text(json.dumps({"files": digests}))
+    (tmp_path / "export.json").write_text(json.dumps(sealed({"files": digests})))
     return tmp_path
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+from dienjax.serving.folder import sealed
 
 VOCABULARY = {
     "item": ["a", "b", "c", "d"],
@@ -51,7 +52,7 @@ class Tiny:
         for table in schema.tables if vocabulary else ():
             (folder / "vocab" / f"{table.name}.json").write_text(json.dumps(vocabulary[table.name]), encoding="utf-8")
         facts = {
-            "format": 1, "form": "onnx", "schema": schema.to_json(), "task": task, "max_len": max_len, "ids": ids,
+            "format": 2, "form": "onnx", "schema": schema.to_json(), "task": task, "max_len": max_len, "ids": ids,
             "tables": "float32", "checkpoint": {"kind": "best", "step": 1}, "versions": {}, "validation": None,
             "files": {
                 file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
@@ -59,7 +60,7 @@ class Tiny:
             },
         }  # fmt: skip
         facts["files"]["ranker.onnx"] = "0" * 64  # not there: a ranker does not need it
-        (folder / "export.json").write_text(json.dumps(facts), encoding="utf-8")
+        (folder / "export.json").write_text(json.dumps(sealed(facts)), encoding="utf-8")
         return folder
 
     @staticmethod

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dienjax.files import sha256
-from dienjax.serving.folder import read_export
+from dienjax.serving.folder import read_export, sealed, unsealed
 
 VOCABULARY = "vocab/city.json"
 
@@ -19,7 +19,7 @@ def folder(tiny, tmp_path):
 
 def change(folder, **entries):
     file = folder / "export.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | entries))
+    file.write_text(json.dumps(sealed(unsealed(json.loads(file.read_text())) | entries)))
 
 
 def test_reads_what_was_written(folder, tiny):
@@ -96,9 +96,20 @@ def test_wrong_entries(folder, entry):
         read_export(folder)
 
 
+def test_a_fact_that_was_changed(folder):
+    """Each would be a fact that can be true, and the first two would change answers."""
+    facts = json.loads((folder / "export.json").read_text())
+    for change in ({"max_len": 3}, {"task": "regression"}, {"validation": {"auc": 1.0}}, {"sha256": None}):
+        (folder / "export.json").write_text(json.dumps(facts | change))
+        with pytest.raises(ValueError, match=r"export.json is damaged \(.*its SHA-256 is not that of its facts"):
+            read_export(folder)
+    (folder / "export.json").write_text(json.dumps(dict(reversed(facts.items())), indent=1))
+    read_export(folder)
+
+
 def test_another_format(folder):
-    change(folder, format=2, schema="of another kind")
-    with pytest.raises(ValueError, match="has format 2 and form 'onnx'; expected 1 and 'onnx': export again with this"):
+    change(folder, format=1, schema="of another kind")
+    with pytest.raises(ValueError, match="has format 1 and form 'onnx'; expected 2 and 'onnx': export again with this"):
         read_export(folder)
 
 
@@ -114,7 +125,7 @@ def test_the_digest_is_sha256(folder):
 
 def test_programs_are_not_for_onnxruntime(folder):
     change(folder, form="stablehlo")
-    with pytest.raises(ValueError, match=r"form 'stablehlo'; expected 1 and 'onnx': .* --form onnx"):
+    with pytest.raises(ValueError, match=r"form 'stablehlo'; expected 2 and 'onnx': .* --form onnx"):
         read_export(folder)
 
 
@@ -129,7 +140,7 @@ def test_files_elsewhere_are_not_read(folder, tmp_path, name):
 
 
 def test_a_table_whose_name_leads_elsewhere(folder):
-    text = (folder / "export.json").read_text().replace('"name": "city"', '"name": "../../city"')
-    (folder / "export.json").write_text(text)
+    schema = json.dumps(json.loads((folder / "export.json").read_text())["schema"])
+    change(folder, schema=json.loads(schema.replace('"name": "city"', '"name": "../../city"')))
     with pytest.raises(ValueError, match="cannot be the name of a file"):
         read_export(folder)
