@@ -95,3 +95,14 @@ def test_prepare(tmp_path):
     for row in result["rows"]:
         assert 0 < row["call_s"] < row["process_s"] and 0.05 < row["gb"] < 0.6
     assert sorted(file.name for file in tmp_path.iterdir()) == ["prepare.json", "prepare.png"]
+
+
+def test_against_another_checkout(capsys):
+    from experiments.benchmark import against
+
+    against.main(ROOT, events=2000, histories=200, rounds=1, only="memory")
+    *_, parquet, csv = capsys.readouterr().out.splitlines()
+    for line, what in ((parquet, "Parquet"), (csv, "CSV")):
+        name, rounds, now, then, ratio, _ = line.strip("| ").split(" | ")
+        assert (name, rounds) == (f"prepare, {what}, memory", "1")
+        assert float(ratio) == pytest.approx(float(now) / float(then), rel=0.02)

@@ -2,6 +2,7 @@
 
     python -m experiments.benchmark prepare
     python -m experiments.benchmark all
+    python -m experiments.benchmark against CHECKOUT
 
 Tables go to the terminal, JSON and pictures to experiments/benchmark/results. A benchmark is a file here with a `main`.
 """
@@ -10,7 +11,18 @@ from pathlib import Path
 
 import tyro
 
-from experiments.benchmark import arithmetic, candidates, length, loader, measure, prepare, serving, train, vocabulary
+from experiments.benchmark import (
+    against,
+    arithmetic,
+    candidates,
+    length,
+    loader,
+    measure,
+    prepare,
+    serving,
+    train,
+    vocabulary,
+)
 
 
 def everything(
@@ -37,6 +49,6 @@ def everything(
 
 
 if __name__ == "__main__":
-    benchmarks = (prepare, train, vocabulary, length, candidates, serving, arithmetic, loader)
-    commands = {module.__name__.rpartition(".")[2]: module.main for module in benchmarks} | {"all": everything}
+    modules = (prepare, train, vocabulary, length, candidates, serving, arithmetic, loader, against)
+    commands = {module.__name__.rpartition(".")[2]: module.main for module in modules} | {"all": everything}
     tyro.extras.subcommand_cli_from_dict(commands, prog="python -m experiments.benchmark")

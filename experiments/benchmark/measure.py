@@ -46,8 +46,10 @@ def repeated(function: str, folder: Path, repeats: int, slow_s: float, **argumen
             return
 
 
-def in_child(function: str, **arguments: Any) -> Cost:
+def in_child(function: str, root: Path = ROOT, **arguments: Any) -> Cost:
     """The cost of a process that imports `module:name` and calls it with `arguments`; all of them and the answer JSON.
+
+    It imports what lies in the checkout `root`.
 
     Raises:
       RuntimeError: the process failed; with the end of what it printed.
@@ -58,7 +60,7 @@ def in_child(function: str, **arguments: Any) -> Cost:
         command = [sys.executable, "-m", "experiments.benchmark.measure", function, str(given), str(answer)]
         with open(printed, "w") as output:
             start = time.perf_counter()
-            child = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+            child = subprocess.Popen(command, cwd=root, stdout=output, stderr=subprocess.STDOUT)
             _, status, usage = os.wait4(child.pid, 0)
             seconds = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)
