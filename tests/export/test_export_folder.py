@@ -86,6 +86,8 @@ def test_from_a_run_to_scores_of_raw_values(run, drift_store, tmp_path, capfd):
 
 
 def test_the_command_passes_everything_on(empty_run, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("jax2onnx")
+    pytest.importorskip("onnxruntime")
     calls = []
 
     def write(run, folder, options):
