@@ -1,5 +1,6 @@
 """Sampled negatives as event rows, from a counter: nothing is stored, and a draw never depends on its batch."""
 
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -31,10 +32,15 @@ def mix(x: np.ndarray) -> np.ndarray:
 
 def sample_keys(seed: int, epoch: int, stream: int, sample_B: np.ndarray) -> np.ndarray:
     """A 64-bit key [B] per sample, the start of its own counter stream."""
+    return mix(_stream_key(seed, epoch, stream) + _GOLDEN * (np.asarray(sample_B).astype(np.uint64) + np.uint64(1)))
+
+
+@lru_cache(64)
+def _stream_key(*parts: int) -> np.uint64:
     key = np.zeros(1, np.uint64)
-    for part in (seed, epoch, stream):
+    for part in parts:
         key = mix(key + _GOLDEN * np.array([part + 1], np.uint64))
-    return mix(key + _GOLDEN * (np.asarray(sample_B).astype(np.uint64) + np.uint64(1)))
+    return key[0]
 
 
 def below(n: int | np.ndarray, key: np.ndarray, slot: np.ndarray, attempt: int) -> np.ndarray:

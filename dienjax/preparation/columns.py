@@ -106,6 +106,8 @@ def _seconds(column: pa.Array, name: str, where: Where) -> np.ndarray:
 
 def _dates_of_text(column: pa.Array, name: str, where: Where) -> pa.Array:
     date_R = pd.to_datetime(column.to_pandas(), errors="coerce", utc=True, format="ISO8601")
+    # pandas also takes "now", and "-0" as the year 0.
+    date_R = date_R.where(pc.match_substring_regex(column, "^ *[0-9]{4}").to_pandas())
     if date_R.isna().any():
         # Of a column of numbers the row to name is the first that is none, of a column of dates likewise.
         number_R = pd.to_numeric(column.to_pandas(), errors="coerce")

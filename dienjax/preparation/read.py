@@ -190,6 +190,10 @@ def _to_arrow(frame: pd.DataFrame, roles: Roles) -> pa.Table:
                     f"column {name!r} holds mixed types, or numbers beyond 64 bits ({error}); expected one type: "
                     "convert it with .astype(str)"
                 ) from error
+            if pa.types.is_binary(arrays[name].type):
+                raise ValueError(
+                    f"column {name!r} holds bytes; expected text: decode it, with .str.decode('utf-8') say"
+                )
     # Columns that are not read keep their name, for the error that suggests the nearest.
     return pa.table(arrays | {name: pa.nulls(len(frame)) for name in names if name not in arrays})
 

@@ -68,9 +68,9 @@ def _cases(folder: Path) -> dict[str, Callable[[str, Path], float]]:
 
     def labelled(when: str, root: Path) -> float:
         with tempfile.TemporaryDirectory(dir=folder) as out:
-            command = [sys.executable, "-m", "dienjax.cli", "prepare", "--events", folder / "log/log.csv",
-                       "--user", "user", "--item", "item", "--time", "time", "--attribute", "category",
-                       "--hist-label", "category >= 400", "--out", f"{out}/store"]  # fmt: skip
+            command = [sys.executable, "-c", "from dienjax.cli import main; main()", "prepare"]
+            command += ["--user", "user", "--item", "item", "--time", "time", "--attribute", "category", "--events"]
+            command += [str(folder / "log/log.csv"), "--hist-label", "category >= 400", "--out", f"{out}/store"]
             start = time.perf_counter()
             subprocess.run(command, cwd=root, check=True, capture_output=True)
             return time.perf_counter() - start

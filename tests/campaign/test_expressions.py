@@ -33,11 +33,11 @@ HOSTILE = [
     "9 ** 9 ** 9 ** 9 > rating", "rating ** 99999999", "1 << 99999999999 > rating", "'a' * 99999999999 == category",
     "-" * 100_000 + "rating", "(" * 5000 + "rating" + ")" * 5000, "rating" + " + rating" * 50_000,
     "not " * 50_000 + "(rating > 1)",
-    "", " ", "\x00", "rating >=", "rating > 'a'", "rating == 'a'", "category > 1", "category == 1", "category + 1 == 2",
+    " ", "\x00", "rating >=", "category > 1", "category == 1", "category + 1 == 2",
     "rating in 5", "nosuch > 1", "True", "1", "index >= 0", "rating and category", "sin(rating) > 0",
     "rating @ rating", "...",
 ]  # fmt: skip
-"""None of them is a value for each row made of columns, constants and plain operators."""
+"""None of them is a value for each row made of columns, constants and plain operators; the log is a text file."""
 
 
 def test_hostile_expressions(with_store, counted, many, tmp_path):
@@ -94,7 +94,7 @@ def numeric():
     return st.recursive(leaf, bigger, max_leaves=4)
 
 
-def truth():
+def truth(form):
     # With a constant: two bare columns of a text file may be meant as text or as numbers.
     compared = st.tuples(numeric(), st.sampled_from([*COMPARE]), st.sampled_from([1, 2.5, 4])).map(
         lambda t: (f"{t[0][0]} {t[1]} {t[2]}", lambda row: COMPARE[t[1]](t[0][1](row), t[2]))
@@ -105,9 +105,9 @@ def truth():
     member = st.lists(st.sampled_from([*"abcd"]), min_size=1, max_size=3).map(
         lambda names: (f"kind in {names}", lambda row: given(row, "kind") in names)
     )
-    mixed = st.sampled_from(
-        [("rating == 'a'", missing), ("kind > 3", missing), ("rating in ['a']", missing), ("kind == 1", missing)]
-    )
+    # In a text file everything is text, until it is computed with.
+    meet = ["kind > 3", "kind == 1", *(["rating == 'a'", "rating in ['a']"] if form == "frame" else [])]
+    mixed = st.sampled_from([(text, missing) for text in meet])
 
     def bigger(inner):
         return st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(both) | inner.map(
@@ -141,7 +141,7 @@ def test_expressions_mean_what_python_means(form, counted, request, many, tmp_pa
 
         @hypothesis.seed(request.config.getoption("campaign_seed"))
         @hypothesis.settings(max_examples=many(150), database=None, deadline=None)
-        @hypothesis.given(truth(), st.sampled_from(["", "", "rating", "price", "kind"]), st.booleans())
+        @hypothesis.given(truth(form), st.sampled_from(["", "", "rating", "price", "kind"]), st.booleans())
         def each(expression, hole, odd):
             text, meaning = expression
             columns = {name: list(values) for name, values in COLUMNS.items()}

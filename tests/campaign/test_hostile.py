@@ -53,19 +53,10 @@ def test_names_of_columns(with_store, counted, many, tmp_path):
                         frame = frame.rename(columns={"category": name})
                     pd.DataFrame(frame).to_parquet(folder / "log.parquet", index=False)
                     item = name if role == "--item" else "item"
-                    more = [] if role == "--item" else [role, name]
+                    more = [] if role == "--item" else [f"{role}={name}"]
                     argv = ["prepare", "--events", folder / "log.parquet", "--out", folder / "store", "--user", "user"]
-                    argv += [
-                        "--item",
-                        item,
-                        "--time",
-                        "time",
-                        *more,
-                        "--test-fraction",
-                        "0.3",
-                        "--valid-fraction",
-                        "0.3",
-                    ]
+                    argv += [f"--item={item}", "--time", "time", *more]
+                    argv += ["--test-fraction", "0.3", "--valid-fraction", "0.3"]
                     outcome, said = judged(folder, with_store, argv)
                     outside = left_behind(outer, "in") + left_behind(outer / "in", "here")
                     outside += left_behind(folder, "log.parquet", "store", "run")

@@ -63,6 +63,8 @@ def test_predict_says_what_the_ranker_says(with_export, counted, draw, many):
             row = {f"hist_{name}": [values] for name, values in history.items()}
             row |= {name: [values] for name, values in candidates.items()} | {"city": [user["city"]]}
             said = f"{where}{field} = {value!r} ({type(value).__name__})"
+            if where == "user" and pd.isna(value):
+                user[field] = None  # a column of pandas cannot say "missing" otherwise
             try:
                 a = answer(ranker.score, history, candidates, user)
                 b = answer(predicted, with_export.run, row)
