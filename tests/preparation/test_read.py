@@ -162,6 +162,7 @@ def test_a_broken_gzip_says_how_much_was_read(tmp_path):
         ({"t": [1, 2, 2**64 - 1]}, "expected times below 2"),
         ({"r": [1, 2, None]}, "column 'r' has no value in row 2"),
         ({"r": ["a", "b", "c"]}, "'r' is 'a' in row 0"),
+        ({"u": ["a", "b", b"a"]}, "column 'u' holds bytes; expected text: decode it"),
     ],
 )
 def test_what_is_wrong_in_a_table(columns, message):
