@@ -84,6 +84,7 @@ def test_a_failed_measurement_says_what_happened():
         in_child("experiments.benchmark.prepare:dienjax", out="unused", log="no-such-log", engine="memory", batch=0)
 
 
+@pytest.mark.slow
 def test_prepare(tmp_path):
     command = [sys.executable, "-m", "experiments.benchmark", "prepare", "--events", "2000", "--engines", "memory"]
     command += ["--rechub-events", "0", "--repeats", "1", "--results", str(tmp_path), "--temporary", str(tmp_path)]
@@ -97,6 +98,7 @@ def test_prepare(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["prepare.json", "prepare.png"]
 
 
+@pytest.mark.slow
 def test_against_another_checkout(capsys):
     from experiments.benchmark import against
 

@@ -170,6 +170,7 @@ def test_auto_is_the_larger_training_split():
     assert config.for_splits(["train", "train_all"]) is config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [file.stem for file in CONFIGS.glob("*.toml")])
 def test_a_shipped_config_trains(name, drift_store, tmp_path):
     """One step of one batch, with small layers."""

@@ -158,6 +158,7 @@ fit_store(Config.load(sys.argv[1]), Store.open(sys.argv[2]), sys.argv[3], resume
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bits(run, config, drift_store, tmp_path):
     """SIGKILL in the middle of the second epoch; the run is then taken up by another process."""
     command = [sys.executable, "-c", SCRIPT, run.path / "config.toml", drift_store.path, tmp_path / "run"]

@@ -90,6 +90,7 @@ def test_a_batch_beyond_the_epoch_is_refused(run, monkeypatch):
         start(run, run.optimizer(), 7)
 
 
+@pytest.mark.slow
 def test_more_epochs_end_as_if_they_had_been_asked_for_at_first(run, config, drift_store, tmp_path):
     once = replace(config, fit=replace(config.fit, epochs=1))
     fit_store(once, drift_store, tmp_path / "run", progress=False)

@@ -48,6 +48,7 @@ def name(request):
     return request.param
 
 
+@pytest.mark.slow
 def test_overfits_64_rows(name):
     state, step = start(name), train_step(name)
     for _ in range(120):
@@ -187,6 +188,7 @@ jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, four
 """
 
 
+@pytest.mark.slow
 def test_four_devices_equal_one():
     """The batch cut along B: masked means and batch statistics must be those of the whole batch."""
     tests = Path(__file__).parent
