@@ -144,7 +144,8 @@ def test_parquet_logs(counted, draw, many, tmp_path):
                 outcome, wrong = ended.outcome(), ""
                 if outcome == "accepted rightly":
                     try:
-                        table = pq.ParquetFile(io.BytesIO(data)).read().replace_schema_metadata(None).to_pandas()
+                        read = ["user", "item", "category", "time", "city"]
+                        table = pq.ParquetFile(io.BytesIO(data)).read(read).replace_schema_metadata(None).to_pandas()
                         wrong = oracle_log.differing_frame(Store.open(folder / "store"), table)
                     except UnicodeDecodeError as error:
                         wrong = f"its text is no UTF-8: {error}"
@@ -218,5 +219,5 @@ def test_what_the_store_says_of_itself(with_store):
     store = Store.open(with_store.store)
     whole = with_store.log.read_bytes()
     assert oracle_log.difference(store, whole, None, "rating >= 3") == ""
-    assert oracle_log.difference(store, whole.replace(b",1,", b",2,", 1), None, "rating >= 3") != ""
+    assert oracle_log.difference(store, whole[: whole.rstrip().rindex(b"\n") + 1], None, "rating >= 3") != ""
     assert json.loads((with_store.store / "store.json").read_text())["format"]
