@@ -126,10 +126,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def auc(row: dict[str, Any]) -> str:
+def auc(row: dict[str, Any], digits: int = 4) -> str:
     """The mean over seeds, and the standard deviation where there are several."""
     found = np.array([seed["auc"] for seed in row["seeds"]])
-    return f"{found.mean():.4f}" + (f" ± {found.std(ddof=1):.4f}" if len(found) > 1 else "")
+    return f"{found.mean():.{digits}f}" + (f" ± {found.std(ddof=1):.{digits}f}" if len(found) > 1 else "")
 
 
 if __name__ == "__main__":

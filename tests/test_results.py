@@ -4,7 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from experiments import results
@@ -16,8 +15,7 @@ OF_CONFIG = {row["config"]: row for row in ROWS if row["min_count"] == 1}
 
 def short(row):
     """The mean AUC to three digits, as it is quoted."""
-    found = np.array([seed["auc"] for seed in row["seeds"]])
-    return f"{found.mean():.3f}" + (f" ± {found.std(ddof=1):.3f} (3 seeds" if len(found) > 1 else " (1 seed")
+    return results.auc(row, 3) + (" (3 seeds" if len(row["seeds"]) > 1 else " (1 seed")
 
 
 def test_every_row_was_measured():

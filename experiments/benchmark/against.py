@@ -48,7 +48,9 @@ def main(
                 given = {"out": str(folder / f"{store}_{when}"), "events": size, "seed": 0, "merged": merged}
                 measure.in_child(f"{HERE}.ours:prepared", root=root, **given)
         print("| what | rounds | now, s | then, s | ratio | of single rounds |\n|---|---:|---:|---:|---:|---:|")
-        for what, seconds in ((what, seconds) for what, seconds in _cases(folder).items() if only in what):
+        for what, seconds in _cases(folder).items():
+            if only not in what:
+                continue
             taken: dict[str, list[float]] = {when: [] for when in roots}
             for turn in range(rounds):
                 for when in sorted(roots, reverse=bool(turn % 2)):
