@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> P
             raise ValueError(f"checkpoint.save: state leaf {name!r} has shape {leaf.shape}; expected some elements")
     step = int(state.step)
     with (
-        _full_disk(run, step),
+        _full_disk(run, folder, step),
         new_folder(folder / str(step), force=True, purpose=PURPOSE) as temporary,
         manifest_of(temporary),
     ):
@@ -183,7 +184,7 @@ def _read_json(path: Path) -> Any:
 
 
 @contextmanager
-def _full_disk(run: str | Path, step: int) -> Iterator[None]:
+def _full_disk(run: str | Path, folder: Path, step: int) -> Iterator[None]:
     """Says in one sentence that there is no room, also where Orbax does so in the words of its storage."""
     try:
         yield
@@ -192,6 +193,9 @@ def _full_disk(run: str | Path, step: int) -> Iterator[None]:
         code = int(storage[1]) if storage else getattr(error, "errno", None)
         if code not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
+        for _ in range(4):  # threads of Orbax still write, also into what was removed
+            time.sleep(0.1)
+            leftovers.clear(folder)
         before = steps(run, "last")
         whole = f"that of step {before[-1]} is whole: " if before else ""
         why = f"{os.strerror(code).lower()}; {whole}free space, and go on with --resume"
