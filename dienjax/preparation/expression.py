@@ -2,13 +2,15 @@
 
 Only comparisons, `in`, and / or / not, + - * /, names of columns and constants are evaluated; nothing is ever called.
 What a text column is follows from the expression alone: text beside a text constant, true or false beside a logical
-operator, a number elsewhere. So it does not depend on the other rows, nor on how a log is cut into files.
+operator, a number elsewhere. So it does not depend on the other rows, nor on how a log is cut into files. Where a
+whole log has nothing but numbers in a column that is compared with other text, the comparison is a mistake.
 """
 
 import ast
 import operator
 from collections.abc import Callable, Collection
 from functools import reduce
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,6 +53,32 @@ def names_in(expression: str, known: Collection[str]) -> list[str]:
     if not found:
         raise ValueError(f"{expression!r} does not give a value per row; expected one such as 'rating >= 4'")
     return found
+
+
+def meant_as_text(expression: str) -> set[str]:
+    """The columns that an expression compares with text constants none of which is a number."""
+    found = set()
+    for node in ast.walk(ast.parse(expression, mode="eval")):
+        if isinstance(node, ast.Compare):
+            for sides in pairwise([node.left, *node.comparators]):
+                parts = [part for side in sides for part in getattr(side, "elts", [side])]
+                texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+                if texts and not any(holds_numbers(pa.array([text])) for text in texts):
+                    found |= {side.id for side in sides if isinstance(side, ast.Name)}
+    return found
+
+
+def holds_numbers(column: pa.Array) -> bool:
+    """Whether a column is text and each of its values a number."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if not _is_text(column.type):
+        return False
+    try:
+        pc.utf8_trim_whitespace(column).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def numbers(

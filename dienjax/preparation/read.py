@@ -85,7 +85,7 @@ def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
     Raises:
       FileNotFoundError: no such file.
       ValueError: a column that is missing or of mixed types, a missing user or item, a time or number that cannot be
-        read (with its row and value), a broken or empty file (with what was read of it).
+        read (with its row and value), numbers compared with text, a broken or empty file (with what was read of it).
     """
     sources = open_log(log, roles)
     read = {text: expression.names_in(text, sources[0].types) for text in roles.numbers.values()}
@@ -95,6 +95,7 @@ def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
             if name not in source.types:
                 raise ValueError(f"column {name!r} is missing{_of(source.name)}; {nearest(name, source.types)}")
     types = {name: columns.id_type(name, [s.types[name] for s in sources]) for name in roles.ids}
+    texts = {(e, name) for e in read if e not in read[e] for name in expression.meant_as_text(e)}
     kinds, dtypes, largest = set(), set(), 0
     with tqdm(desc=progress, unit=" rows", unit_scale=True, disable=None if progress else True) as bar:
         for source in sources:
@@ -117,11 +118,17 @@ def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
                 number = {
                     n: expression.numbers(batch, read[e], e, where, n == roles.unit) for n, e in roles.numbers.items()
                 }
+                texts = {(e, name) for e, name in texts if expression.holds_numbers(batch.column(name))}
                 yield Rows(time_R, ids, number, kind == "date", all(s.first_line for s in sources))
                 start += len(batch)
                 bar.update(len(batch))
     if not kinds:
         raise ValueError(f"no rows{_of(', '.join(s.name for s in sources[:3]))}; expected at least one event")
+    for text, name in sorted(texts):
+        raise ValueError(
+            f"expression {text!r} compares {name!r} with text, and every value of it is a number; expected one kind: "
+            "write numbers without quotes"
+        )
 
 
 def open_log(log: Log, roles: Roles) -> list[Source]:

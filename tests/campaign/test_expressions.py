@@ -34,6 +34,7 @@ HOSTILE = [
     "-" * 100_000 + "rating", "(" * 5000 + "rating" + ")" * 5000, "rating" + " + rating" * 50_000,
     "not " * 50_000 + "(rating > 1)",
     " ", "\x00", "rating >=", "category > 1", "category == 1", "category + 1 == 2",
+    "rating > 'a'", "rating == 'a'", "rating in ['a', '']", "'' == rating",
     "rating in 5", "nosuch > 1", "True", "1", "index >= 0", "rating and category", "sin(rating) > 0",
     "rating @ rating", "...",
 ]  # fmt: skip
@@ -70,6 +71,7 @@ COMPARE = {
     "==": operator.eq,
     "!=": operator.ne,
 }
+TEXT_ENDS = [("== 'a'", False), ("in ['a']", False), ("> ''", True)]
 ARITHMETIC = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
 
@@ -94,7 +96,7 @@ def numeric():
     return st.recursive(leaf, bigger, max_leaves=4)
 
 
-def truth(form):
+def truth():
     # With a constant: two bare columns of a text file may be meant as text or as numbers.
     compared = st.tuples(numeric(), st.sampled_from([*COMPARE]), st.sampled_from([1, 2.5, 4])).map(
         lambda t: (f"{t[0][0]} {t[1]} {t[2]}", lambda row: COMPARE[t[1]](t[0][1](row), t[2]))
@@ -105,9 +107,9 @@ def truth(form):
     member = st.lists(st.sampled_from([*"abcd"]), min_size=1, max_size=3).map(
         lambda names: (f"kind in {names}", lambda row: given(row, "kind") in names)
     )
-    # In a text file everything is text, until it is computed with.
-    meet = ["kind > 3", "kind == 1", *(["rating == 'a'", "rating in ['a']"] if form == "frame" else [])]
-    mixed = st.sampled_from([(text, missing) for text in meet])
+    mixed = st.sampled_from([("kind > 3", missing), ("kind == 1", missing)]) | st.sampled_from(
+        [(f"{name} {end}", text_if_odd(name, value)) for name in ["rating", "price"] for end, value in TEXT_ENDS]
+    )
 
     def bigger(inner):
         return st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(both) | inner.map(
@@ -128,6 +130,11 @@ def missing(row):
     raise NoValue
 
 
+def text_if_odd(name, value):
+    """Numbers in a text file are text where one among them is no number."""
+    return lambda row: value if row["odd"] == name else missing(row)
+
+
 def given(row: dict[str, Any], name: str) -> Any:
     if row[name] is None:
         raise NoValue
@@ -141,14 +148,16 @@ def test_expressions_mean_what_python_means(form, counted, request, many, tmp_pa
 
         @hypothesis.seed(request.config.getoption("campaign_seed"))
         @hypothesis.settings(max_examples=many(150), database=None, deadline=None)
-        @hypothesis.given(truth(form), st.sampled_from(["", "", "rating", "price", "kind"]), st.booleans())
+        @hypothesis.given(truth(), st.sampled_from(["", "", "rating", "price", "kind"]), st.booleans())
         def each(expression, hole, odd):
             text, meaning = expression
             columns = {name: list(values) for name, values in COLUMNS.items()}
             if hole:
-                columns[hole][2] = "N/A" if odd and form == "csv" and hole != "kind" else None
+                odd = odd and form == "csv" and hole != "kind"
+                columns[hole][2] = "N/A" if odd else None
             rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
             rows = [{k: None if v == "N/A" else v for k, v in row.items()} for row in rows]
+            rows = [row | {"odd": hole if odd else ""} for row in rows]
             try:
                 want = [float(meaning(row)) for row in rows]
             except NoValue:

@@ -160,3 +160,27 @@ def test_how_a_log_is_cut_changes_nothing(block, tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text("\n".join(["u,i,t,r", *lines, "1,1,1,N/A"]))
     with pytest.raises(ValueError, match=r"'r' is 'N/A' in line 62 of .*a.csv"):
         liked(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("block", [64, 1 << 20])
+@pytest.mark.parametrize(
+    "expression", ["r == 'a'", "r > ''", "'x' != r", "not r in ['a', 'b']", "k == 'x' and r < 'b'"]
+)
+def test_numbers_beside_text_are_refused_in_text_files_too(expression, block, tmp_path, monkeypatch):
+    """Only the whole log tells; one value that is no number, in whichever block, makes the column text."""
+    monkeypatch.setattr(read, "BLOCK_BYTES", block)
+    roles = Roles("u", "i", "t", (), {"liked": expression})
+    lines = ["u,i,t,r,k", *(f"{n},{n % 3},{n},{n % 6},x" for n in range(60))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    said = re.escape(f"expression {expression!r} compares 'r' with text, and every value of it is a number")
+    with pytest.raises(ValueError, match=said):
+        list(rows(tmp_path / "a.csv", roles))
+    (tmp_path / "a.csv").write_text("\n".join([*lines, "1,1,1,odd,x"]))
+    assert sum(len(b.time_R) for b in rows(tmp_path / "a.csv", roles)) == 61
+
+
+def test_a_code_that_is_a_number_is_text_where_the_constant_is(tmp_path):
+    (tmp_path / "a.csv").write_text("u,i,t,r\n1,1,1,4\n1,1,2,5\n")
+    for expression in ["r == '4'", "r in ['4', 'x']", "r == '4' and r != ' 5'"]:
+        (block,) = rows(tmp_path / "a.csv", Roles("u", "i", "t", (), {"liked": expression}))
+        assert block.numbers["liked"].tolist() == [1, 0]
