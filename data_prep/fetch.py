@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from dienjax.files import sha256
+from dienjax.storage.files import sha256
 
 RECORDED = ".sha256"
 """What the file that records a checksum adds to the name; `sha256sum --check` reads it."""

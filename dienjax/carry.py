@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from dienjax import checkpoint
-from dienjax.files import write_json
 from dienjax.run import Run
 from dienjax.schema import FIRST_ID, PADDING, UNKNOWN, Schema
+from dienjax.storage.files import write_json
 
 FILE = "init.json"
 """In the run folder: where the weights came from, at which step, and the counts by table."""

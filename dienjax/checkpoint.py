@@ -23,10 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dienjax import leftovers
-from dienjax.files import write_json
-from dienjax.folders import Purpose, new_folder
-from dienjax.manifest import damage, manifest_of, read_manifest
+from dienjax.storage import leftovers
+from dienjax.storage.files import write_json
+from dienjax.storage.folders import Purpose, new_folder
+from dienjax.storage.manifest import damage, manifest_of, read_manifest
 
 Kind = Literal["last", "best"]
 

@@ -136,8 +136,8 @@ def train(
     from dienjax.config import Config
     from dienjax.data.store import Store
     from dienjax.fitting import fit_store
-    from dienjax.folders import check_free
     from dienjax.run import PURPOSE
+    from dienjax.storage.folders import check_free
 
     _keep_compilations()
     settings = Config.load(config, overrides)

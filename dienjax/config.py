@@ -12,12 +12,12 @@ from flax import linen as nn
 from pydantic import Field
 
 from dienjax.errors import nearest
-from dienjax.files import sealed, write_text
 from dienjax.losses import LossConfig, has_auxiliary
 from dienjax.models import MODELS
 from dienjax.optimizers import OptimizerConfig
 from dienjax.schema import Schema
 from dienjax.settings import Count, Share, Width, check, checked
+from dienjax.storage.files import sealed, write_text
 
 CONFIGS = Path(__file__).parent / "configs"
 """The shipped configs, whose names `Config.load` takes as well."""

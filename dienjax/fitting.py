@@ -19,9 +19,7 @@ from dienjax.data.loader import Dataset, Loader, Planned
 from dienjax.data.store import Store
 from dienjax.errors import Interrupted
 from dienjax.evaluation import eval_loader, score, store_split
-from dienjax.files import write_json
 from dienjax.lazy_rows import make_lazy_train_step, renumber
-from dienjax.lock import lock
 from dienjax.metrics import auc_from_histogram
 from dienjax.preflight import check_data, check_labels, larger_split
 from dienjax.record import Record, import_tensorboard, say
@@ -29,6 +27,8 @@ from dienjax.report import plot_curves
 from dienjax.resume import FILE, data_identity, reopen, start
 from dienjax.run import Run
 from dienjax.signals import noted_signals
+from dienjax.storage.files import write_json
+from dienjax.storage.lock import lock
 from dienjax.train import Metrics, make_eval_step, make_train_step
 
 

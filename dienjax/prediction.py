@@ -14,10 +14,10 @@ from dienjax.data.loader import Dataset
 from dienjax.data.split import StoreSplit
 from dienjax.data.store import Store, side
 from dienjax.evaluation import eval_loader, score, store_split
-from dienjax.files import new_file
 from dienjax.raw_columns import Encoded, encoded, holds_lists, raw_columns
 from dienjax.run import Run
 from dienjax.serving.encoding import encoders
+from dienjax.storage.files import new_file
 from dienjax.train import make_eval_step
 
 

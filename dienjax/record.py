@@ -10,9 +10,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dienjax.files import write_text
 from dienjax.metrics import to_json
 from dienjax.report import read_metrics
+from dienjax.storage.files import write_text
 
 BAR = "{desc} {percentage:3.0f}%|{bar:16}| {n}/{total} "
 

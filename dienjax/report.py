@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dienjax.files import new_file
+from dienjax.storage.files import new_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

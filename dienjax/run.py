@@ -28,12 +28,12 @@ from dienjax.batch import Batch
 from dienjax.config import Config
 from dienjax.data.store import Store
 from dienjax.data.values import read_values
-from dienjax.files import is_sealed, read_object, sha256, write_json
-from dienjax.folders import Purpose, new_folder
-from dienjax.manifest import FILE as MANIFEST
-from dienjax.manifest import manifest_of, read_manifest
 from dienjax.optimizers import make_optimizer
 from dienjax.schema import Schema
+from dienjax.storage.files import is_sealed, read_object, sha256, write_json
+from dienjax.storage.folders import Purpose, new_folder
+from dienjax.storage.manifest import FILE as MANIFEST
+from dienjax.storage.manifest import manifest_of, read_manifest
 from dienjax.train import TrainState, init_state
 
 

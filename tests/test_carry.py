@@ -20,8 +20,8 @@ from dienjax.carry import (
     rows_by_value,
     summary,
 )
-from dienjax.files import write_json
-from dienjax.manifest import manifest_of
+from dienjax.storage.files import write_json
+from dienjax.storage.manifest import manifest_of
 
 CONFIG = Config(ModelConfig("DIN", 2, {"attention_hidden": (3,), "tower": (3,), "attention_activation": "relu"}))
 ITEMS, CITIES = ["b", "a", "c"], [30, 10]

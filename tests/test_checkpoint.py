@@ -205,7 +205,8 @@ import sys, os, signal, jax.numpy as jnp
 from types import SimpleNamespace
 import jax
 from flax import struct
-from dienjax import checkpoint, manifest
+from dienjax import checkpoint
+from dienjax.storage import manifest
 
 @struct.dataclass
 class State:

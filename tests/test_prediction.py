@@ -25,10 +25,10 @@ from dienjax import (
 )  # fmt: skip
 from dienjax.data.drift import DriftWorld
 from dienjax.evaluation import eval_loader, score, store_split
-from dienjax.manifest import manifest_of
 from dienjax.metrics import evaluate_scores
 from dienjax.prediction import predict_file
 from dienjax.schema import Behaviour
+from dienjax.storage.manifest import manifest_of
 from dienjax.train import make_eval_step
 
 BIG = 2**53

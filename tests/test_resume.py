@@ -7,9 +7,9 @@ import pytest
 
 from dienjax import Config, Run, Store, fit, fit_store
 from dienjax.evaluation import store_split
-from dienjax.manifest import manifest_of
 from dienjax.report import read_metrics, series
 from dienjax.resume import reopen, start
+from dienjax.storage.manifest import manifest_of
 
 
 class First:

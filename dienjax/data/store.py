@@ -20,11 +20,11 @@ import pandas as pd
 from dienjax.data.mapped import AGAIN, load_array, save_array
 from dienjax.data.values import read_values
 from dienjax.errors import nearest
-from dienjax.files import read_object, sha256
-from dienjax.folders import Purpose, check_free, is_empty, new_folder
-from dienjax.manifest import FILE as MANIFEST
-from dienjax.manifest import damage, manifest_of, read_manifest
 from dienjax.schema import Behaviour, Dense, Schema, Side, Sparse, check_names
+from dienjax.storage.files import read_object, sha256
+from dienjax.storage.folders import Purpose, check_free, is_empty, new_folder
+from dienjax.storage.manifest import FILE as MANIFEST
+from dienjax.storage.manifest import damage, manifest_of, read_manifest
 
 FORMAT, VERSION = "dienjax event store", 3
 TIMES = np.int64, np.float64

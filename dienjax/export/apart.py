@@ -21,9 +21,9 @@ from dienjax.data.store import Store
 from dienjax.export.folder import SAYS, Form, Options, write_folder
 from dienjax.export.graphs import Ids
 from dienjax.export.reduced import Precision
-from dienjax.folders import Purpose, new_folder
 from dienjax.run import Run
 from dienjax.serving.folder import is_export
+from dienjax.storage.folders import Purpose, new_folder
 
 PURPOSE = Purpose("an export", is_export)
 

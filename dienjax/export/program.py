@@ -20,8 +20,8 @@ from dienjax.batch import Array
 from dienjax.checkpoint import named_leaves
 from dienjax.errors import nearest
 from dienjax.export.graphs import Graph, at_least_one_slot, narrowed
-from dienjax.files import read_object
 from dienjax.serving.folder import AGAIN, unsealed, verify
+from dienjax.storage.files import read_object
 
 Program = Callable[[Mapping[str, Array]], dict[str, jax.Array]]
 """Arrays by name -> outputs by name; see `dienjax.export.graphs`."""

@@ -9,8 +9,8 @@ from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
-from dienjax.files import new_file
 from dienjax.interop.match import to_numpy
+from dienjax.storage.files import new_file
 
 TORCH = (".pt", ".pth", ".bin")
 KINDS = (".safetensors", ".npz", *TORCH)

@@ -9,14 +9,14 @@ from typing import get_args
 
 from dienjax.data.store import PURPOSE, Store
 from dienjax.errors import nearest
-from dienjax.folders import check_free, is_empty
-from dienjax.leftovers import hidden
 from dienjax.preparation.kernel import Fields, Settings, build_store
 from dienjax.preparation.names import refuse_reserved, refuse_told
 from dienjax.preparation.read import Log, Roles
 from dienjax.preparation.sort import Engine, sort_tables
 from dienjax.preparation.splits import Fractions, Protocol
 from dienjax.preparation.tables import Table
+from dienjax.storage.folders import check_free, is_empty
+from dienjax.storage.leftovers import hidden
 
 
 def prepare(

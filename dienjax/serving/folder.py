@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dienjax.files import inside, read_object, sha256
 from dienjax.schema import Schema
+from dienjax.storage.files import inside, read_object, sha256
 
 FORMAT, FORM = 2, "onnx"
 GRAPHS = ("user_encoder.onnx", "candidate_scorer.onnx")

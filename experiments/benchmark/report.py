@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dienjax.files import new_file, write_json
+from dienjax.storage.files import new_file, write_json
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ def write_run(out: str, sizes: dict[str, int]) -> None:
     import pandas as pd
 
     from dienjax import Run, checkpoint
-    from dienjax.manifest import manifest_of
     from dienjax.schema import FIRST_ID
+    from dienjax.storage.manifest import manifest_of
     from experiments.benchmark.ours import config, schema
 
     def write_vocabularies(run: Run) -> None:

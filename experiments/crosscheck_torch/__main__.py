@@ -14,7 +14,7 @@ from typing import Any
 
 import tyro
 
-from dienjax.files import write_json, write_text
+from dienjax.storage.files import write_json, write_text
 from experiments.benchmark.report import table
 from experiments.crosscheck_torch.compare import FLOOR, TARGETS, missed, row
 

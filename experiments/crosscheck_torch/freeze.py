@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dienjax.batch import Batch
-from dienjax.files import new_file
+from dienjax.storage.files import new_file
 from experiments.crosscheck_torch import theirs
 from experiments.crosscheck_torch.catalogue import (
     deepctr_torch_dien,

@@ -13,12 +13,12 @@ from dienjax import Run, evaluate, fit_store
 from dienjax.data import store as store_module
 from dienjax.data.store import Store
 from dienjax.export.on_split import OnSplit
-from dienjax.files import sha256
 from dienjax.inspection.inspect import inspect_store
 from dienjax.interop import runs
-from dienjax.manifest import manifest_of
 from dienjax.preparation.prepare import prepare
 from dienjax.schema import Schema
+from dienjax.storage.files import sha256
+from dienjax.storage.manifest import manifest_of
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import fcntl
 import pytest
 
 import exporting
-from dienjax.folders import new_folder
+from dienjax.storage.folders import new_folder
 
 
 @pytest.fixture(scope="session")

@@ -19,10 +19,10 @@ from builders import SCHEMA
 from dienjax import Config, Run, evaluate, predict
 from dienjax.cli import main
 from dienjax.export import apart, export_run, folder, program
-from dienjax.files import sha256
 from dienjax.schema import Behaviour, Schema, Table
 from dienjax.serving import Ranker
 from dienjax.serving.folder import read_export
+from dienjax.storage.files import sha256
 from exporting import MODELS, NAMES, make_run, random_state
 
 GRAPHS = {"ranker.onnx", "user_encoder.onnx", "candidate_scorer.onnx"}

@@ -12,8 +12,8 @@ from dienjax.cli import main
 from dienjax.data.store import Store
 from dienjax.inspection import damage, facts
 from dienjax.inspection.inspect import alarms, bars, bin_names, inspect, inspect_store, shown_time, summary, text
-from dienjax.manifest import manifest_of
 from dienjax.preparation.prepare import prepare
+from dienjax.storage.manifest import manifest_of
 
 EVENTS = {"user": "user", "item": "item", "time": "when", "attributes": ["kind"]}
 

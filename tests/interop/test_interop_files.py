@@ -11,9 +11,9 @@ import pytest
 
 from dienjax import Behaviour, Run, Schema, Table
 from dienjax.cli import main
-from dienjax.files import write_json
 from dienjax.interop import files, import_run, read_weights, write_weights
 from dienjax.interop.runs import summary
+from dienjax.storage.files import write_json
 
 TENSORS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "count": np.zeros((), np.int64)}
 

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from dienjax.files import sha256
 from dienjax.serving.folder import read_export, sealed, unsealed
+from dienjax.storage.files import sha256
 
 VOCABULARY = "vocab/city.json"
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dienjax.leftovers import held, hidden, remove, sibling
+from dienjax.storage.leftovers import held, hidden, remove, sibling
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 """Of Linux: relative to the current folder; the two names change places."""

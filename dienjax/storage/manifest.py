@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dienjax.files import inside, read_object, sha256, write_json
+from dienjax.storage.files import inside, read_object, sha256, write_json
 
 FILE = "manifest.json"
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from dienjax import folders
-from dienjax.files import write_text
-from dienjax.folders import Purpose, new_folder
+from dienjax.storage import folders
+from dienjax.storage.files import write_text
+from dienjax.storage.folders import Purpose, new_folder
 
 BOX = Purpose("a box", lambda path: (path / "box").is_file())
 
@@ -110,7 +110,7 @@ def test_what_is_read_stays(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from dienjax import folders
+from dienjax.storage import folders
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 where, path = sys.argv[1:]
 if where == "after the exchange":
@@ -167,7 +167,7 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from dienjax.folders import Purpose, new_folder
+from dienjax.storage.folders import Purpose, new_folder
 for _ in range(60):
     with new_folder(sys.argv[1], True, Purpose("a box", lambda path: True)) as folder:
         for name in "box", "lid":

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from dienjax import Run, fit_store
-from dienjax.lock import lock
+from dienjax.storage.lock import lock
 
 HOLDER = """
 import sys
-from dienjax.lock import lock
+from dienjax.storage.lock import lock
 with lock(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
@@ -75,12 +75,12 @@ def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch):
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("dienjax.lock.fcntl.flock", flock)
+    monkeypatch.setattr("dienjax.storage.lock.fcntl.flock", flock)
     with pytest.warns(UserWarning, match=r"cannot be locked .*No locks available"), lock(tmp_path):
         pass
 
 
 def test_where_the_system_has_no_lock_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("dienjax.lock.fcntl", None)
+    monkeypatch.setattr("dienjax.storage.lock.fcntl", None)
     with lock(tmp_path), lock(tmp_path):
         assert os.listdir(tmp_path) == []

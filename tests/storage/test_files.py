@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dienjax.files import inside, new_file, read_object, sha256, write_json, write_text
+from dienjax.storage.files import inside, new_file, read_object, sha256, write_json, write_text
 
 
 def names(folder):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dienjax.leftovers import hidden
+from dienjax.storage.leftovers import hidden
 
 SEAL = "# SHA-256 of the lines above: "
 
