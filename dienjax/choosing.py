@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from dienjax.config import Choose
+from dienjax.drawing.curves import series
 from dienjax.metrics import Task
-from dienjax.report import series
 
 GUESSING = 0.55
 """A validation AUC below this is hardly one."""

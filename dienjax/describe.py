@@ -14,12 +14,12 @@ from dienjax.batch import Batch
 from dienjax.checkpoint import named_leaves
 from dienjax.config import Config
 from dienjax.data.store import Store
+from dienjax.drawing.svg import INK, MONO, SOFT, Box, Picture, chips_height
 from dienjax.losses import LossConfig, has_auxiliary
 from dienjax.models import MODELS
 from dienjax.run import Run
 from dienjax.schema import Behaviour, Schema, Table
 from dienjax.storage.files import write_text
-from dienjax.svg import INK, MONO, SOFT, Box, Picture, chips_height
 
 LOGISTIC = LossConfig()
 EXAMPLE = Schema((Table("item", 10_000), Table("category", 100)), (Behaviour("item"), Behaviour("category")))

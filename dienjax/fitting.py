@@ -17,13 +17,13 @@ from dienjax.choosing import remarks, worth
 from dienjax.config import Config
 from dienjax.data.loader import Dataset, Loader, Planned
 from dienjax.data.store import Store
+from dienjax.drawing.curves import plot_curves
 from dienjax.errors import Interrupted
 from dienjax.evaluation import eval_loader, score, store_split
 from dienjax.lazy_rows import make_lazy_train_step, renumber
 from dienjax.metrics import auc_from_histogram
 from dienjax.preflight import check_data, check_labels, larger_split
 from dienjax.record import Record, import_tensorboard, say
-from dienjax.report import plot_curves
 from dienjax.resume import FILE, data_identity, reopen, start
 from dienjax.run import Run
 from dienjax.signals import noted_signals

@@ -11,7 +11,6 @@ from typing import Any
 from tqdm import tqdm
 
 from dienjax.metrics import to_json
-from dienjax.report import read_metrics
 from dienjax.storage.files import write_text
 
 BAR = "{desc} {percentage:3.0f}%|{bar:16}| {n}/{total} "
@@ -85,6 +84,29 @@ class Record:
                 label = "rows/s" if name == "rows_per_second" else name if kind == "train" else f"{kind} {name}"
                 self.shown[label] = f"{values[name]:,.0f}" if label == "rows/s" else f"{values[name]:.4f}"
         self.bar.set_postfix(self.shown, refresh=False)
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """The lines of a JSON-lines file, without a broken last one (a killed run leaves such).
+
+    Raises:
+      ValueError: a broken line before the last, or one that holds no JSON object.
+    """
+    lines = [(n, text) for n, text in enumerate(Path(path).read_bytes().splitlines(), 1) if text.strip()]
+    found = []
+    for n, text in lines:
+        try:
+            line = json.loads(text)
+            if not isinstance(line, dict):
+                raise ValueError(f"got a {type(line).__name__}")
+        except ValueError as error:
+            if n == lines[-1][0]:
+                break
+            raise ValueError(
+                f"{path}, line {n}: {error}; expected one JSON object per line: remove this line"
+            ) from error
+        found.append(line)
+    return found
 
 
 def import_tensorboard() -> Any:

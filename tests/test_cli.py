@@ -12,7 +12,7 @@ import pytest
 from dienjax import evaluate
 from dienjax.cli import COMMANDS, main
 from dienjax.errors import Interrupted
-from dienjax.report import read_metrics
+from dienjax.record import read_metrics
 
 
 def fails(capsys, *argv):

@@ -8,9 +8,10 @@ import jax
 import pytest
 
 from builders import SCHEMA
-from dienjax import describe, svg
+from dienjax import describe
 from dienjax.batch import Batch
 from dienjax.config import Config
+from dienjax.drawing import svg
 from dienjax.losses import LossConfig, has_auxiliary
 from dienjax.models import DIEN, DIN
 from dienjax.run import Run

@@ -15,7 +15,7 @@ from dienjax import Loader, ModelConfig, PaddedArrays, fit, fit_store, fitting
 from dienjax.checkpoint import steps
 from dienjax.errors import Interrupted
 from dienjax.evaluation import evaluate, store_split
-from dienjax.report import read_metrics
+from dienjax.record import read_metrics
 
 STEPS = 10
 

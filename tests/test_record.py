@@ -1,5 +1,13 @@
+"""The progress bar tells the time left, and the metrics file is read whole or up to where a kill cut it."""
+
+import json
+
+import pytest
+
 from dienjax import record
-from dienjax.record import Record
+from dienjax.record import Record, read_metrics
+
+LINES = [{"kind": "train", "step": step, "epoch": 0, "loss": 1.3 - step / 100} for step in range(0, 50, 10)]
 
 
 def test_the_bar_says_what_compiles_and_leaves_it_out_of_the_time_left(tmp_path, capsys, monkeypatch):
@@ -26,3 +34,26 @@ def test_a_bar_that_is_not_shown_says_nothing(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     record.say("a line")
     assert capsys.readouterr().err == "a line\n"
+
+
+def test_read_metrics(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in LINES) + "\n")
+    assert read_metrics(path) == LINES
+    path.write_text("")
+    assert read_metrics(path) == []
+
+
+@pytest.mark.parametrize("tail", [b'{"kind": "tr', b'{"kind": "\xc3', b"12", b'{"b"', b"\0\0\0\n\n"])
+def test_a_broken_last_line_is_left_out(tmp_path, tail):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + tail)
+    assert read_metrics(str(path)) == [{"a": 1}]
+
+
+@pytest.mark.parametrize("broken", ["{", "[1]"])
+def test_a_broken_line_before_the_last_is_an_error(tmp_path, broken):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"a": 1}\n' + broken + '\n{"b": 2}\n')
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: .*expected one JSON object per line"):
+        read_metrics(path)

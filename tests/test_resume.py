@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dienjax import Config, Run, Store, fit, fit_store
+from dienjax.drawing.curves import series
 from dienjax.evaluation import store_split
-from dienjax.report import read_metrics, series
+from dienjax.record import read_metrics
 from dienjax.resume import reopen, start
 from dienjax.storage.manifest import manifest_of
 

@@ -32,7 +32,7 @@ from dienjax.export.parity import (
 )
 from dienjax.export.program import load_programs, save_programs
 from dienjax.export.reduced import Precision, reduced_tables
-from dienjax.report import read_metrics
+from dienjax.record import read_metrics
 from dienjax.run import Run
 from dienjax.serving.folder import FORMAT, sealed
 from dienjax.storage.files import sha256, write_json, write_text

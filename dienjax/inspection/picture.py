@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dienjax.drawing.style import BLUE, INK, ORANGE, plain
 from dienjax.inspection.facts import Facts
 from dienjax.inspection.inspect import bin_names, shown_time
-from dienjax.report import BLUE, INK, ORANGE, plain
 from dienjax.storage.files import new_file
 
 if TYPE_CHECKING:

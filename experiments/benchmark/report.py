@@ -73,7 +73,7 @@ def picture(path: Path, of: Figure) -> None:
     from matplotlib.figure import Figure as Canvas
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    from dienjax.report import GREY, INK
+    from dienjax.drawing.style import GREY, INK
 
     figure = Canvas(figsize=(5 * len(of.panels), 4.6), dpi=150, facecolor="white", layout="constrained")
     figure.suptitle(of.title, x=0.012, ha="left", fontsize=11, fontweight="bold", color=INK)

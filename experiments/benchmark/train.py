@@ -110,7 +110,7 @@ def ours(
     """Rows a second of each epoch, seconds of the whole fit, and the test AUC."""
     from dienjax import fit
     from dienjax.evaluation import eval_loader, score
-    from dienjax.report import read_metrics
+    from dienjax.record import read_metrics
     from dienjax.train import make_eval_step
     from experiments.benchmark.ours import config, split
 

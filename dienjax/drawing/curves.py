@@ -1,6 +1,5 @@
 """The learning curves of a run, drawn from its metrics file."""
 
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,41 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dienjax.drawing.style import BLUE, GREY, INK, ORANGE, plain
 from dienjax.storage.files import new_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, BLUE, ORANGE, GREY = "#222222", "#1f6fb4", "#d1701c", "#8a8a8a"
 POINTS = 200
 """A longer curve is drawn as this many means of neighbouring points."""
 
 TITLES = {"auc": "AUC", "logloss": "log loss", "rmse": "RMSE"}
 
 Series = tuple[np.ndarray, np.ndarray]
-
-
-def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file, without a broken last one (a killed run leaves such).
-
-    Raises:
-      ValueError: a broken line before the last, or one that holds no JSON object.
-    """
-    lines = [(n, text) for n, text in enumerate(Path(path).read_bytes().splitlines(), 1) if text.strip()]
-    found = []
-    for n, text in lines:
-        try:
-            line = json.loads(text)
-            if not isinstance(line, dict):
-                raise ValueError(f"got a {type(line).__name__}")
-        except ValueError as error:
-            if n == lines[-1][0]:
-                break
-            raise ValueError(
-                f"{path}, line {n}: {error}; expected one JSON object per line: remove this line"
-            ) from error
-        found.append(line)
-    return found
 
 
 def plot_curves(lines: Iterable[dict[str, Any]], path: str | Path, title: str) -> None:
@@ -115,17 +91,6 @@ def _validation(axes: "Axes", lines: list[dict[str, Any]], name: str) -> None:
         color=INK,
         bbox={"fc": "white", "ec": "none", "pad": 1},
     )
-
-
-def plain(axes: "Axes", title: str) -> None:
-    """Nothing; the axes then have a title, a light grid and no frame."""
-    axes.set_title(title, loc="left", fontsize=10, color=INK)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color("#bbbbbb")
-    axes.tick_params(labelsize=9, colors=GREY, length=0)
-    axes.grid(axis="y", color="#e8e8e8", lw=0.8)
-    axes.set_axisbelow(True)
 
 
 def _style(axes: "Axes", title: str) -> None:

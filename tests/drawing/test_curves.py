@@ -1,6 +1,5 @@
-"""The metrics file is read whole or up to where a kill cut it; the curves show what is in it."""
+"""The curves show what is in a metrics file, in the order of its steps."""
 
-import json
 import subprocess
 import sys
 
@@ -9,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from dienjax import report
+from dienjax.drawing import curves
 
 
 def train(step, **more):
@@ -25,29 +24,6 @@ FULL = [train(s, auxiliary_loss=0.6, auc=0.5) for s in range(0, 50, 10)] + [
 ]
 
 
-def test_read_metrics(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in FULL) + "\n")
-    assert report.read_metrics(path) == FULL
-    path.write_text("")
-    assert report.read_metrics(path) == []
-
-
-@pytest.mark.parametrize("tail", [b'{"kind": "tr', b'{"kind": "\xc3', b"12", b'{"b"', b"\0\0\0\n\n"])
-def test_a_broken_last_line_is_left_out(tmp_path, tail):
-    path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"a": 1}\n' + tail)
-    assert report.read_metrics(str(path)) == [{"a": 1}]
-
-
-@pytest.mark.parametrize("broken", ["{", "[1]"])
-def test_a_broken_line_before_the_last_is_an_error(tmp_path, broken):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"a": 1}\n' + broken + '\n{"b": 2}\n')
-    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: .*expected one JSON object per line"):
-        report.read_metrics(path)
-
-
 def test_series_sorts_skips_the_undefined_and_lets_the_later_line_count():
     lines = [
         valid(30, auc=0.6),
@@ -56,7 +32,7 @@ def test_series_sorts_skips_the_undefined_and_lets_the_later_line_count():
         valid(30, auc=0.7),
         valid(40, auc=float("nan")),
     ]
-    step, value = report.series([*lines, valid(50), train(5, auc=0.9)], "valid", "auc")
+    step, value = curves.series([*lines, valid(50), train(5, auc=0.9)], "valid", "auc")
     np.testing.assert_array_equal(step, [10, 30])
     np.testing.assert_array_equal(value, [0.5, 0.7])
 
@@ -66,7 +42,7 @@ def drawn(monkeypatch, tmp_path, lines):
     figures = []
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: (figures.append(self), save(self, *args, **kw)))
-    report.plot_curves(lines, tmp_path / "curves.png", "a run")
+    curves.plot_curves(lines, tmp_path / "curves.png", "a run")
     assert imread(tmp_path / "curves.png").shape == (570, 750 * len(figures[0].axes), 4)
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
     return [(a.get_title("left"), [t.get_text() for t in a.texts], len(a.lines)) for a in figures[0].axes]
@@ -101,15 +77,15 @@ def test_missing_series(monkeypatch, tmp_path, lines, left, right):
 
 
 def test_long_curves_are_thinned_to_means():
-    step, value = report._thinned(np.arange(1000.0), np.arange(1000.0) % 2)
-    assert len(step) == report.POINTS
+    step, value = curves._thinned(np.arange(1000.0), np.arange(1000.0) % 2)
+    assert len(step) == curves.POINTS
     np.testing.assert_allclose(step[:2], [2.0, 7.0])
     assert value.mean() == pytest.approx(0.5)
 
 
 def test_pyplot_and_its_global_state_stay_out(tmp_path):
     program = (
-        "import sys, dienjax.report as r; assert 'matplotlib' not in sys.modules; "
-        "r.plot_curves([], sys.argv[1], 't'); assert 'matplotlib.pyplot' not in sys.modules"
+        "import sys, dienjax.drawing.curves as c; assert 'matplotlib' not in sys.modules; "
+        "c.plot_curves([], sys.argv[1], 't'); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "x.png")], check=True)

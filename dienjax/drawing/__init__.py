@@ -1,0 +1,1 @@
+"""Pictures: learning curves, their style, and boxes with arrows."""
