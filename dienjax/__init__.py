@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dienjax.batch import Batch
-    from dienjax.config import Config, DataConfig, FitConfig, ModelConfig
     from dienjax.data.arrays import PaddedArrays
     from dienjax.data.loader import Loader
     from dienjax.data.split import StoreSplit
     from dienjax.data.store import Store
-    from dienjax.evaluation import evaluate
-    from dienjax.fitting import fit, fit_store
-    from dienjax.losses import LossConfig
     from dienjax.models import DIEN, DIN
-    from dienjax.optimizers import OptimizerConfig
-    from dienjax.prediction import predict
     from dienjax.preparation.prepare import prepare
-    from dienjax.run import Run
     from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+    from dienjax.training.config import Config, DataConfig, FitConfig, ModelConfig
+    from dienjax.training.evaluation import evaluate
+    from dienjax.training.loop import fit, fit_store
+    from dienjax.training.losses import LossConfig
+    from dienjax.training.optimizers import OptimizerConfig
+    from dienjax.training.prediction import predict
+    from dienjax.training.run import Run
 
 _HOMES = {
     "batch": ["Batch"],

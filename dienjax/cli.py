@@ -133,11 +133,11 @@ def train(
       force: replace the run folder if it exists.
       quiet: no progress bar, no counts of rows.
     """
-    from dienjax.config import Config
     from dienjax.data.store import Store
-    from dienjax.fitting import fit_store
-    from dienjax.run import PURPOSE
     from dienjax.storage.folders import check_free
+    from dienjax.training.config import Config
+    from dienjax.training.loop import fit_store
+    from dienjax.training.run import PURPOSE
 
     _keep_compilations()
     settings = Config.load(config, overrides)
@@ -157,9 +157,9 @@ def evaluate(run: Positional[Path], store: Path | None = None, split: str = "tes
       json: print one JSON object; what is not defined, such as the AUC of a single class, is null.
     """
     from dienjax.data.store import Store
-    from dienjax.evaluation import evaluate as measure
-    from dienjax.metrics import to_json
-    from dienjax.run import Run
+    from dienjax.training.evaluation import evaluate as measure
+    from dienjax.training.metrics import to_json
+    from dienjax.training.run import Run
 
     _keep_compilations()
     opened = Run.open(run)
@@ -193,7 +193,7 @@ def predict(
       store: event store of that split; the one the run was trained on if left out.
       force: replace the output if it exists.
     """
-    from dienjax.prediction import predict_file
+    from dienjax.training.prediction import predict_file
 
     _keep_compilations()
     rows = predict_file(run, input, output, force, calibrate, store)
@@ -209,7 +209,7 @@ def describe(target: Positional[Path], store: Path | None = None, svg: Path | No
       store: event store whose schema a config is described with.
       svg: where the diagram goes; default: model.svg in the run folder, or the config's name with .svg here.
     """
-    from dienjax.describe import describe_file
+    from dienjax.report.shapes import describe_file
 
     print(describe_file(target, store, svg))
 

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import numpy as np
 
-from dienjax.config import Config, DataConfig, FitConfig, ModelConfig
 from dienjax.data.drift import DriftWorld, optimal_auc
 from dienjax.data.store import is_store
-from dienjax.evaluation import evaluate
-from dienjax.fitting import fit_store
-from dienjax.losses import LossConfig
-from dienjax.optimizers import OptimizerConfig
 from dienjax.preparation.prepare import prepare
-from dienjax.run import is_run
 from dienjax.storage.files import write_json
 from dienjax.storage.folders import Purpose, is_empty, new_folder
 from dienjax.storage.leftovers import HIDDEN
+from dienjax.training.config import Config, DataConfig, FitConfig, ModelConfig
+from dienjax.training.evaluation import evaluate
+from dienjax.training.loop import fit_store
+from dienjax.training.losses import LossConfig
+from dienjax.training.optimizers import OptimizerConfig
+from dienjax.training.run import is_run
 
 
 def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4, force: bool = False) -> dict[str, float]:

@@ -18,8 +18,8 @@ import numpy as np
 import tyro
 
 from dienjax import Config, Store, evaluate, fit_store
-from dienjax.metrics import to_json
 from dienjax.storage.files import write_json, write_text
+from dienjax.training.metrics import to_json
 from experiments.benchmark.measure import ROOT, machine
 
 AMAZON = ["amazon", "--interactions", "{data}/amazon_%s/interactions.tsv.gz", "--protocol"]

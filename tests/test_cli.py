@@ -12,7 +12,7 @@ import pytest
 from dienjax import evaluate
 from dienjax.cli import COMMANDS, main
 from dienjax.errors import Interrupted
-from dienjax.record import read_metrics
+from dienjax.training.progress import read_metrics
 
 
 def fails(capsys, *argv):
@@ -70,7 +70,7 @@ def test_train_from_an_earlier_run(capsys, run, config, drift_store, tmp_path, m
         started.append(loop.state)
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr("dienjax.fitting._Loop._epoch", power_cut)
+    monkeypatch.setattr("dienjax.training.loop._Loop._epoch", power_cut)
     config.save(tmp_path / "c.toml")
     argv = ["train", tmp_path / "c.toml", "--store", drift_store.path, "--run", tmp_path / "run"]
     with pytest.raises(SystemExit):
@@ -148,7 +148,7 @@ def test_how_a_command_ends(error, code, said, capsys, tmp_path, monkeypatch):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("dienjax.prediction.predict_file", fail)
+    monkeypatch.setattr("dienjax.training.prediction.predict_file", fail)
     argv = ["predict", str(tmp_path), "--input", "a", "--output", "b"]
     if code is None:
         with pytest.raises(type(error)):
@@ -173,7 +173,7 @@ def test_a_signal_is_the_exit_code(capsys, config, drift_store, tmp_path, monkey
     def stopped(*_, **__):
         raise Interrupted(15, tmp_path)
 
-    monkeypatch.setattr("dienjax.fitting.fit_store", stopped)
+    monkeypatch.setattr("dienjax.training.loop.fit_store", stopped)
     config.save(tmp_path / "c.toml")
     with pytest.raises(SystemExit) as left:
         main(["train", str(tmp_path / "c.toml"), "--store", str(drift_store.path), "--run", str(tmp_path / "run")])

@@ -12,11 +12,8 @@ import dienjax
 PACKAGE = Path(dienjax.__file__).parent
 OPTIONAL = {"torch", "onnx", "onnx_ir", "onnxruntime", "jax2onnx", "matplotlib", "tensorboardX", "sklearn"}
 STAGES = [
-    "errors", "storage", "schema", "serving", "batch", "data", "preparation", "drawing", "inspection",
-    "settings", "matmul", "embedding", "layers", "recurrent", "models", "metrics", "losses", "unknown", "train",
-    "lazy_rows", "optimizers", "config", "checkpoint", "run", "carry", "resume", "record", "choosing",
-    "evaluation", "raw_columns", "calibration", "prediction", "preflight", "signals", "fitting", "describe",
-    "interop", "export", "demo", "cli",
+    "errors", "storage", "schema", "serving", "batch", "data", "preparation", "drawing", "inspection", "models",
+    "training", "report", "interop", "export", "demo", "cli",
 ]  # fmt: skip
 """The rooms of the package in the order in which they build on each other."""
 

@@ -20,7 +20,6 @@ import jax
 
 from dienjax.errors import nearest
 from dienjax.export.graphs import OUTPUT, Graph, Ids, graphs
-from dienjax.export.on_split import OnSplit, split_text
 from dienjax.export.parity import (
     Served,
     cases,
@@ -30,12 +29,13 @@ from dienjax.export.parity import (
     parity_table,
     served_scores,
 )
-from dienjax.export.program import load_programs, save_programs
-from dienjax.export.reduced import Precision, reduced_tables
-from dienjax.record import read_metrics
-from dienjax.run import Run
+from dienjax.export.quantised import Precision, reduced_tables
+from dienjax.export.split_parity import OnSplit, split_text
+from dienjax.export.stablehlo import load_programs, save_programs
 from dienjax.serving.folder import FORMAT, sealed
 from dienjax.storage.files import sha256, write_json, write_text
+from dienjax.training.progress import read_metrics
+from dienjax.training.run import Run
 
 Form = Literal["onnx", "stablehlo"]
 

@@ -20,9 +20,9 @@ import numpy as np
 from flax import linen as nn
 
 from dienjax.batch import Array, Batch
-from dienjax.embedding import Embedded, behaviours, features
-from dienjax.metrics import Task
+from dienjax.models.embedding import Embedded, behaviours, features
 from dienjax.schema import PADDING, Schema
+from dienjax.training.metrics import Task
 
 Ids = Literal["int64", "int32"]
 """The dtype of the ids that ONNX graphs take."""

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from dienjax.data.store import Samples, Store
-from dienjax.inspection.damage import BLOCK, check, id_fields
+from dienjax.inspection.integrity import BLOCK, check, id_fields
 from dienjax.inspection.separation import aucs
 from dienjax.schema import UNKNOWN
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dienjax.data.store import Candidates, Store
-from dienjax.inspection.damage import BLOCK, id_fields
+from dienjax.inspection.integrity import BLOCK, id_fields
 from dienjax.schema import UNKNOWN
 
 BINS = 256

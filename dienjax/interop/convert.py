@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 
-from dienjax.config import ModelConfig
 from dienjax.errors import nearest
 from dienjax.interop import deepctr_torch, torch_rechub
 from dienjax.interop.columns import check_columns
 from dienjax.interop.match import read, write
 from dienjax.schema import Schema
+from dienjax.training.config import ModelConfig
 
 SOURCES: dict[str, ModuleType] = {"deepctr_torch": deepctr_torch, "torch_rechub": torch_rechub}
 VERSIONS = {"deepctr_torch": "deepctr-torch 0.3.0", "torch_rechub": "torch-rechub 0.9.0"}

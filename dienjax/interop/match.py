@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dienjax.checkpoint import named_leaves
+from dienjax.training.checkpoint import named_leaves
 
 Shapes = dict[str, tuple[int, ...]]
 

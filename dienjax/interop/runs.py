@@ -8,16 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dienjax import checkpoint
-from dienjax.config import Config, apply_override
 from dienjax.data.store import Store
 from dienjax.interop.convert import SOURCES, VERSIONS, model_config, read_variables, to_state_dict
 from dienjax.interop.files import read_weights, write_weights
-from dienjax.run import PURPOSE, Run
 from dienjax.schema import Schema
 from dienjax.storage.files import read_object, write_json
 from dienjax.storage.folders import check_free
-from dienjax.train import TrainState
+from dienjax.training import checkpoint
+from dienjax.training.config import Config, apply_override
+from dienjax.training.run import PURPOSE, Run
+from dienjax.training.step import TrainState
 
 FILE = "import.json"
 """In the run folder: the source, the file, the order of its columns, and whether it lacks an auxiliary network."""

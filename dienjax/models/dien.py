@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dienjax.batch import Batch
-from dienjax.embedding import Embedded, FeatureEmbedder
-from dienjax.layers import MLP, Activation, Attention, AttentionHidden, BatchNorm, Head, TargetAttention
+from dienjax.models.embedding import Embedded, FeatureEmbedder
 from dienjax.models.fields import Fields, of_fields
+from dienjax.models.layers import MLP, Activation, Attention, AttentionHidden, BatchNorm, Head, TargetAttention
 from dienjax.models.output import Auxiliary, Output, tower_input
-from dienjax.recurrent import Biases, Gate, Recurrence, Step
+from dienjax.models.recurrent import Biases, Gate, Recurrence, Step
+from dienjax.models.settings import Share, Width, Widths
 from dienjax.schema import Schema
-from dienjax.settings import Share, Width, Widths
 
 Cell = Literal["linen", "deepctr_torch", "torch_rechub", "author"]
 
@@ -43,9 +43,9 @@ class DIEN(nn.Module):
     the width of a behaviour, which the inner-product auxiliary loss needs.
 
     Variants by their source: `cell` says which biases the recurrences have and where their reset acts
-    (`dienjax.recurrent.Biases`); `fields="separate"` extracts and evolves the interest in each behaviour field on its
-    own, as torch-rechub does; `batch_norm="torch"` is nn.BatchNorm1d; `attention="author"` and `head="author"` are
-    the query projection and the two outputs of the authors' TensorFlow code.
+    (`dienjax.models.recurrent.Biases`); `fields="separate"` extracts and evolves the interest in each behaviour field
+    on its own, as torch-rechub does; `batch_norm="torch"` is nn.BatchNorm1d; `attention="author"` and `head="author"`
+    are the query projection and the two outputs of the authors' TensorFlow code.
     """
 
     schema: Schema

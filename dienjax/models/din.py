@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dienjax.batch import Batch
-from dienjax.embedding import Embedded, FeatureEmbedder
-from dienjax.layers import MLP, Activation, AttentionHidden, BatchNorm, Head, TargetAttention
+from dienjax.models.embedding import Embedded, FeatureEmbedder
 from dienjax.models.fields import Fields, of_fields
+from dienjax.models.layers import MLP, Activation, AttentionHidden, BatchNorm, Head, TargetAttention
 from dienjax.models.output import Output, tower_input
+from dienjax.models.settings import Share, Widths
 from dienjax.schema import Schema
-from dienjax.settings import Share, Widths
 
 
 class DIN(nn.Module):

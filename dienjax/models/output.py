@@ -3,7 +3,7 @@
 import jax
 from flax import struct
 
-from dienjax.embedding import Embedded
+from dienjax.models.embedding import Embedded
 
 
 @struct.dataclass

@@ -89,7 +89,7 @@ def drawn_histories(store: str, users: int, seed: int) -> list[tuple[int, int]]:
     """The (length, slots) of the histories of users drawn from the test split, at most 50, as our loader pads them."""
     import numpy as np
 
-    from dienjax.evaluation import eval_loader
+    from dienjax.training.evaluation import eval_loader
     from experiments.benchmark.ours import config, split
 
     loader = eval_loader(split(store, "test", config()), 1, config().data.lengths)

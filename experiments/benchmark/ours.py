@@ -12,11 +12,11 @@ from flax import linen as nn
 
 from dienjax import Batch, Behaviour, Config, DataConfig, FitConfig, LossConfig, ModelConfig, Schema, Store, Table
 from dienjax.data.loader import Dataset
-from dienjax.embedding import Embedded, FeatureEmbedder
-from dienjax.evaluation import store_split
+from dienjax.models.embedding import Embedded, FeatureEmbedder
 from dienjax.models.output import Output
-from dienjax.optimizers import make_optimizer
-from dienjax.train import TrainState, init_state, make_eval_step, make_train_step
+from dienjax.training.evaluation import store_split
+from dienjax.training.optimizers import make_optimizer
+from dienjax.training.step import TrainState, init_state, make_eval_step, make_train_step
 from experiments.benchmark import logs
 from experiments.benchmark.setting import ATTENTION, DIM, STATE, TOWER, Columns, T
 

@@ -72,7 +72,7 @@ def by_jax(run: str) -> Callable[[Mapping[str, Any]], Any]:
     import jax
 
     from dienjax import Run
-    from dienjax.train import make_eval_step
+    from dienjax.training.step import make_eval_step
     from experiments.benchmark.ours import batch
 
     opened = Run.open(run)

@@ -109,9 +109,9 @@ def ours(
 ) -> dict[str, Any]:
     """Rows a second of each epoch, seconds of the whole fit, and the test AUC."""
     from dienjax import fit
-    from dienjax.evaluation import eval_loader, score
-    from dienjax.record import read_metrics
-    from dienjax.train import make_eval_step
+    from dienjax.training.evaluation import eval_loader, score
+    from dienjax.training.progress import read_metrics
+    from dienjax.training.step import make_eval_step
     from experiments.benchmark.ours import config, split
 
     of = config(batch // 2, (slots,) if slots else None, epochs, seed)

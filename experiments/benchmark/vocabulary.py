@@ -95,7 +95,7 @@ def main(
 
 def dense(V: int, ids: str, model: str, histories: int, seconds: float) -> dict[str, float]:
     """Milliseconds of the ordinary step."""
-    from dienjax.train import make_train_step
+    from dienjax.training.step import make_train_step
     from experiments.benchmark.ours import batch, training
 
     fed = [batch(columns) for columns in _batches(V, ids, histories)]
@@ -104,7 +104,7 @@ def dense(V: int, ids: str, model: str, histories: int, seconds: float) -> dict[
 
 def lazy(V: int, ids: str, model: str, histories: int, seconds: float) -> dict[str, float]:
     """Milliseconds of the lazy-row step and of renumbering, and the peak before the tables and after, in GB."""
-    from dienjax.lazy_rows import make_lazy_train_step, renumber
+    from dienjax.training.lazy_rows import make_lazy_train_step, renumber
     from experiments.benchmark.ours import batch, training
 
     def call(size: int) -> tuple[Callable[[], None], Callable[[], Any]]:

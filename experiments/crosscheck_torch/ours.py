@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from dienjax.batch import Batch
 from dienjax.interop import from_state_dict, to_state_dict
-from dienjax.losses import LossConfig, total_loss
+from dienjax.training.losses import LossConfig, total_loss
 from experiments.crosscheck_torch.compare import Arrays, Run
 from experiments.crosscheck_torch.variants import Variant
 

@@ -106,8 +106,8 @@ def test_prepare(force, with_store, counted, draw, many, tmp_path):
 def save_checkpoint(run, number):
     import numpy as np
 
-    from dienjax import checkpoint
-    from dienjax.train import TrainState
+    from dienjax.training import checkpoint
+    from dienjax.training.step import TrainState
 
     state = TrainState(np.array(number, np.int32), {"a": np.full(3, number, np.float32)}, {}, {})
     checkpoint.save(run, "last", state, {"epoch": number})

@@ -12,7 +12,7 @@ import pytest
 from dienjax import Run, evaluate, fit_store
 from dienjax.data import store as store_module
 from dienjax.data.store import Store
-from dienjax.export.on_split import OnSplit
+from dienjax.export.split_parity import OnSplit
 from dienjax.inspection.inspect import inspect_store
 from dienjax.interop import runs
 from dienjax.preparation.prepare import prepare

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import pytest
 
 from builders import SCHEMA, randomised
-from dienjax import checkpoint
-from dienjax.config import Config
-from dienjax.run import Run
 from dienjax.schema import Behaviour, Schema, Table
+from dienjax.training import checkpoint
+from dienjax.training.config import Config
+from dienjax.training.run import Run
 
 SMALL = {"attention_hidden": (8, 4), "tower": (6,)}
 MODELS = {
@@ -41,7 +41,7 @@ CONVERT = """
 import json, sys
 from pathlib import Path
 from dienjax.export.folder import Options, write_folder
-from dienjax.run import Run
+from dienjax.training.run import Run
 assert not {'onnx', 'onnxruntime', 'jax2onnx'} & set(sys.modules), 'imported at the top'
 root = Path(sys.argv[1])
 for name, run, options in json.loads(sys.argv[2]):
@@ -54,8 +54,8 @@ for name, run, options in json.loads(sys.argv[2]):
 SHARD = """
 import sys, jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from dienjax import checkpoint
-from dienjax.run import Run
+from dienjax.training import checkpoint
+from dienjax.training.run import Run
 run = Run.open(sys.argv[1])
 mesh = jax.make_mesh((4,), ("rows",), axis_types=(AxisType.Auto,))
 def place(path, leaf):

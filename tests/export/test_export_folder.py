@@ -229,7 +229,7 @@ def test_a_process_that_dies_is_reported(empty_run, tmp_path, monkeypatch, capfd
 
 def test_the_process_ends_with_the_one_that_started_it():
     """A parent that is killed closes its end of the process's stdin, and nothing else."""
-    waits = "from dienjax.export.apart import _end_with_parent as end; end(); print(1, flush=True); import time; "
+    waits = "from dienjax.export.own_process import _end_with_parent as end; end(); print(1, flush=True); import time; "
     command = [sys.executable, "-c", waits + "time.sleep(60)"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"1\n" and process.poll() is None

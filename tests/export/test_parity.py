@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from builders import SCHEMA
-from dienjax.evaluation import Scores
 from dienjax.export.graphs import graphs
-from dienjax.export.on_split import compare_scores, split_text
 from dienjax.export.parity import (
     TOLERANCE,
     Case,
@@ -21,6 +19,8 @@ from dienjax.export.parity import (
     parity_table,
     worst,
 )
+from dienjax.export.split_parity import compare_scores, split_text
+from dienjax.training.evaluation import Scores
 from exporting import MODELS, NAMES, make_run
 
 TITLES = [

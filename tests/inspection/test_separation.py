@@ -10,9 +10,9 @@ from dienjax.data.store import Candidates
 from dienjax.inspection import separation
 from dienjax.inspection.inspect import inspect, summary, warnings
 from dienjax.inspection.separation import aucs
-from dienjax.metrics import auc
 from dienjax.preparation.prepare import prepare
 from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+from dienjax.training.metrics import auc
 
 SCHEMA = Schema(
     (Table("item", 5000), Table("page", 12)), (Behaviour("item"),), (Sparse("page", of="candidate"),),

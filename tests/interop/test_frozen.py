@@ -15,7 +15,7 @@ import builders
 from dienjax import Schema
 from dienjax.batch import Batch
 from dienjax.interop import from_state_dict, to_state_dict
-from dienjax.losses import LossConfig, total_loss
+from dienjax.training.losses import LossConfig, total_loss
 
 FILES = sorted((Path(__file__).parents[1] / "reference" / "frozen").glob("*.npz"))
 FLOOR = 0.01

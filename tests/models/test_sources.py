@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import builders
-from dienjax.layers import MaskedBatchNorm
 from dienjax.models import DIEN
+from dienjax.models.layers import MaskedBatchNorm
 from reference import models as oracle
 from variants import SOURCES, evaluate, variables
 

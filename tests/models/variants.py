@@ -8,8 +8,8 @@ import numpy as np
 
 import builders
 from dienjax.batch import Batch
-from dienjax.losses import LossConfig, total_loss
 from dienjax.models import DIEN, DIN
+from dienjax.training.losses import LossConfig, total_loss
 
 DIN_SIZES = {"attention_hidden": (4,), "tower": (5,)}
 DIEN_SIZES = DIN_SIZES | {"auxiliary_hidden": (4,)}

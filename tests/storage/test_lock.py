@@ -64,7 +64,7 @@ def test_the_lock_goes_with_a_new_run_from_its_first_moment(run, config, drift_s
             pass
         seen.append(loop.run.path)
 
-    monkeypatch.setattr("dienjax.fitting._Loop.train", train)
+    monkeypatch.setattr("dienjax.training.loop._Loop.train", train)
     fit_store(config, drift_store, tmp_path / "run", progress=False)
     fit_store(config, drift_store, tmp_path / "run", force=True, progress=False)
     with lock(tmp_path / "run"):

@@ -1,0 +1,1 @@
+"""What a person opens to see a model or a run."""

@@ -1,0 +1,1 @@
+"""A data set and a config become a run: the loss, the step, the loop, checkpoints, metrics."""

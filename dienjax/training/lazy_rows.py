@@ -1,0 +1,97 @@
+"""A training step that reads and writes only the table rows of its batch: its cost does not grow with a vocabulary.
+
+The host lists the distinct rows that a batch touches and renumbers its ids to that list; the device gathers those rows
+of the tables and of the optimizer's state, takes the ordinary step on them, and scatters them back in place.
+
+For sgd, adagrad and rowwise_adagrad this equals the ordinary step, because there a row without a gradient rests. With
+adam, momentum, weight decay or `l2_embedding` it does not: here the rows that a batch does not touch rest, and neither
+they nor their moments decay, as with LazyAdam in TensorFlow and SparseAdam in PyTorch.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pandas as pd
+from flax import linen as nn
+from flax import struct
+
+from dienjax.batch import Array, Batch
+from dienjax.schema import PADDING, UNKNOWN, Schema
+from dienjax.training.losses import LossConfig
+from dienjax.training.step import Metrics, TrainState, make_update
+
+
+@struct.dataclass
+class RowsBatch:
+    """A batch whose ids are positions in `row_R`, R rows of a table each.
+
+    Attributes:
+      batch: positions in place of ids; all else is unchanged.
+      row_R: by table name, distinct ids (int32), padding and unknown first, so that these are their own positions;
+        those that only fill the list up lie beyond the table.
+    """
+
+    batch: Batch
+    row_R: dict[str, Array]
+
+
+def renumber(batch: Batch, schema: Schema) -> RowsBatch:
+    """The batch for the lazy step, from NumPy arrays; keeps nothing between calls, so any thread may call it.
+
+    R is two more than the ids in the batch that read the table, or the table's size where that is smaller: it depends
+    on shapes alone, so the step compiles once for each of them. An id outside its table counts as unknown (id 1), as
+    in `dienjax.models.embedding.look_up`.
+    """
+    groups = {"user": dict(batch.user), "history": dict(batch.history), "candidate": dict(batch.candidate)}
+    if batch.negative is not None:
+        groups["negative"] = dict(batch.negative)
+    row_R: dict[str, Array] = {}
+    for table in schema.tables:
+        fields = {f.name for f in schema.id_fields if f.table == table.name}
+        places = [(arrays, name) for arrays in groups.values() for name in arrays if name in fields]
+        ids = np.concatenate([[PADDING, UNKNOWN], *(np.ravel(arrays[name]) for arrays, name in places)])
+        ids = np.where((ids >= 0) & (ids < table.size), ids, UNKNOWN)
+        # Hashing is faster than np.unique's sort, and unlike a list of positions by id it does not grow with the table.
+        position, row = pd.factorize(ids)
+        filling = np.arange(table.size, table.size + min(len(ids), table.size) - len(row))
+        row_R[table.name] = np.concatenate([row, filling]).astype(np.int32)
+        ends = np.cumsum([arrays[name].size for arrays, name in places])
+        parts = np.split(position[2:].astype(np.int32), ends[:-1])
+        for (arrays, name), part in zip(places, parts, strict=True):
+            arrays[name] = part.reshape(arrays[name].shape)
+    return RowsBatch(replace(batch, **groups), row_R)
+
+
+def make_lazy_train_step(
+    model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig, unknown: float = 0.0
+) -> Callable[[TrainState, RowsBatch, jax.Array], tuple[TrainState, Metrics]]:
+    """A jitted, pure `step(state, rows_batch, root_key) -> (state, metrics)` that donates the old state.
+
+    State, metrics and randomness are those of `make_train_step`; state and checkpoints serve either step.
+    """
+    update = make_update(model, tx, loss, unknown)
+    sizes = {table.name: table.size for table in model.schema.tables}
+
+    def step(state: TrainState, rows: RowsBatch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
+        def rows_of(path: tuple, leaf: jax.Array) -> jax.Array | None:
+            """The touched rows of a leaf that has one entry for each row of a table, as moments do; else None."""
+            keys: list[Any] = [getattr(key, "key", None) for key in path[-2:]]
+            has_rows = keys[0] == "embedder" and leaf.shape[:1] == (sizes[keys[1]],)
+            return rows.row_R[keys[1]] if has_rows else None
+
+        def gather(path: tuple, leaf: jax.Array) -> jax.Array:
+            row_R = rows_of(path, leaf)
+            return leaf if row_R is None else leaf.at[row_R].get(mode="fill", fill_value=0)
+
+        def scatter(path: tuple, leaf: jax.Array, small: jax.Array) -> jax.Array:
+            row_R = rows_of(path, leaf)
+            return small if row_R is None else leaf.at[row_R].set(small, mode="drop", unique_indices=True)
+
+        small, metrics = update(jax.tree.map_with_path(gather, state), rows.batch, root_key, rows.row_R)
+        return jax.tree.map_with_path(scatter, state, small), metrics
+
+    return jax.jit(step, donate_argnums=0)

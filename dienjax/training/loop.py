@@ -1,0 +1,247 @@
+"""The training loop: epochs of steps, validation, early stopping, checkpoints, and an exact resume."""
+
+import time
+import warnings
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dienjax.batch import Batch
+from dienjax.data.loader import Dataset, Loader, Planned
+from dienjax.data.store import Store
+from dienjax.drawing.curves import plot_curves
+from dienjax.errors import Interrupted
+from dienjax.storage.files import write_json
+from dienjax.storage.lock import lock
+from dienjax.training import checkpoint
+from dienjax.training.choosing import remarks, worth
+from dienjax.training.config import Config
+from dienjax.training.evaluation import eval_loader, score, store_split
+from dienjax.training.lazy_rows import make_lazy_train_step, renumber
+from dienjax.training.metrics import auc_from_histogram
+from dienjax.training.preflight import check_data, check_labels, larger_split
+from dienjax.training.progress import Record, import_tensorboard, say
+from dienjax.training.resume import FILE, data_identity, reopen, start
+from dienjax.training.run import Run
+from dienjax.training.signals import noted_signals
+from dienjax.training.step import Metrics, make_eval_step, make_train_step
+from dienjax.training.warm_start import carry_weights, summary
+
+
+def fit(
+    config: Config,
+    train: Dataset,
+    valid: Dataset | None,
+    path: str | Path,
+    *,
+    store: Store | None = None,
+    init_from: Run | str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Trains on any data set and returns the run folder with its best and last checkpoint.
+
+    Args:
+      valid: chooses the best checkpoint by `config.fit.choose` and stops early; None trains all epochs.
+      store: the event store behind the data sets, whose vocabularies the run keeps; None: the ids were ready-made.
+      init_from: the run whose weights a new run starts from: an embedding row goes to its value's new id, and values
+        that are new keep their initialisation. init.json says how many. A resumed run is past that.
+      resume: continue a stopped run exactly where it was, on the same data; its config must be the given one, but
+        epochs and patience may have grown.
+      force: replace an existing run folder.
+
+    Raises:
+      ValueError: data that cannot be trained on, or is not what the run to be resumed was trained on.
+      BlockingIOError: another process trains in the folder.
+      FileExistsError: the folder exists, and neither `resume` nor `force` is given.
+      FloatingPointError: the loss is not finite; the message says where and what to try.
+      Interrupted: Ctrl-C or SIGTERM arrived; the state was saved first.
+    """
+    data = config.data
+    loader = Loader(train, data.batch_size, data.lengths, seed=config.fit.seed)
+    valid_loader = eval_loader(valid, data.batch_size, loader.lengths) if valid is not None else None
+    if config.fit.tensorboard:
+        import_tensorboard()
+    check_data(config, loader, valid_loader)
+    path, identity = Path(path), data_identity(loader, valid_loader, store)
+    with ExitStack() as held:
+
+        def complete(new: Run) -> None:
+            write_json(new.path / FILE, identity)
+            if init_from is not None:
+                carry_weights(init_from, new)
+            held.close()
+            held.enter_context(lock(new.path))
+
+        if (resume or force) and (path / "config.toml").is_file():
+            held.enter_context(lock(path))
+        if resume and path.exists():
+            run = reopen(path, config, train.schema, identity, init_from)
+        else:
+            run = Run.create(path, config, train.schema, store, force, complete)
+            if init_from is not None and progress:
+                print(summary(run))
+        return _Loop(run, loader, valid_loader).train(progress)
+
+
+def fit_store(
+    config: Config, store: Store, path: str | Path, *, init_from: Run | str | Path | None = None, **how: bool
+) -> Run:
+    """Trains on the splits of an event store that `config.data` names; `init_from` and the flags are those of `fit`."""
+    store.verify()
+    config = config.for_splits(store.splits)
+    train = store_split(config, store, config.data.train, auxiliary=config.auxiliary)
+    valid = store_split(config, store, config.data.valid) if config.data.valid else None
+    if hint := larger_split(store, config.data.train):
+        say(hint)
+    return fit(config, train, valid, path, store=store, init_from=init_from, **how)
+
+
+class _Loop:
+    """The parts that one training run needs, and its current state."""
+
+    def __init__(self, run: Run, loader: Loader, valid: Loader | None) -> None:
+        config = run.config
+        self.run, self.config, self.loader, self.valid = run, config, loader, valid
+        self.tx = run.optimizer(self.loader.steps())
+        self.lazy = config.optimizer.rows == "lazy"
+        make_step: Any = make_lazy_train_step if self.lazy else make_train_step
+        self.train_step = make_step(run.model, self.tx, config.loss, config.data.unknown)
+        self.eval_step = make_eval_step(run.model)
+        self.key = jax.random.fold_in(jax.random.key(config.fit.seed), 1)  # dropout; fold 0 is not used: parameters
+        self.pending: list[tuple[int, int, Planned, Metrics]] = []
+        self.compiled: set[int] = set()
+
+    def train(self, progress: bool) -> Run:
+        fit, steps = self.config.fit, self.loader.steps()
+        self.state, self.position = start(self.run, self.tx, steps)
+        done = int(self.state.step)
+        total, title = steps * fit.epochs, self.config.model.name
+        with (
+            Record(self.run.path, total, done, progress, fit.tensorboard, title) as self.record,
+            noted_signals() as self.arrived,
+        ):
+            self.since = time.perf_counter()
+            if self.position.due:
+                self._validate(done)
+            while self.position.epoch < fit.epochs and not self._patience_is_over():
+                self._stop_if_asked()
+                self._epoch()
+            self._plot()
+        for remark in remarks(self.record.lines, fit.choose):
+            say(remark)
+        return self.run
+
+    def _patience_is_over(self) -> bool:
+        return 0 < self.config.fit.patience <= self.position.worse
+
+    def _epoch(self) -> None:
+        fit, epoch, steps = self.config.fit, self.position.epoch, self.loader.steps()
+        for planned, (batch, on_device) in self.loader.epoch(epoch, self.position.step, self._prepare):
+            check_labels(batch, planned, self.config.loss.task)
+            metrics = self._step(planned.T, on_device)
+            self.position = replace(self.position, step=self.position.step + 1)
+            step = epoch * steps + self.position.step
+            self.pending.append((step, int(batch.mask_BK.sum()), planned, metrics))
+            self.record.bar.update()
+            if len(self.pending) >= fit.log_every:
+                self._log()
+            last_of_epoch = self.position.step == steps
+            if last_of_epoch:
+                self.position = replace(self.position, epoch=epoch + 1, step=0)
+            due = step % fit.evaluate_every == 0 if fit.evaluate_every else last_of_epoch
+            if due or step == steps * fit.epochs:
+                self._validate(step)
+            elif fit.save_every and step % fit.save_every == 0:
+                self._save_last()
+            self._stop_if_asked()
+            if self._patience_is_over():
+                return
+
+    def _step(self, T: int, batch: Any) -> Metrics:
+        """Takes one step; the first of a history length compiles, which the rows per second leave out."""
+        if T in self.compiled:
+            self.state, metrics = self.train_step(self.state, batch, self.key)
+            return metrics
+        self.compiled.add(T)
+        started = time.perf_counter()
+        with self.record.doing(f"compiling length {len(self.compiled)} of {len(self.loader.lengths)}"):
+            self.state, metrics = self.train_step(self.state, batch, self.key)
+        self.since += time.perf_counter() - started
+        return metrics
+
+    def _stop_if_asked(self) -> None:
+        if self.arrived:
+            self._save_last()
+            raise Interrupted(self.arrived[0], self.run.path)
+
+    def _prepare(self, batch: Batch) -> tuple[Batch, Any]:
+        """The batch on the host, and what the step takes."""
+        rows = renumber(batch, self.loader.dataset.schema) if self.lazy else batch
+        return batch, jax.device_put(rows)
+
+    def _log(self) -> None:
+        """Waits for the steps since the last call, checks that they are finite, and records their means."""
+        if not self.pending:
+            return
+        pending, self.pending = self.pending, []
+        values = jax.device_get([metrics for *_, metrics in pending])
+        for (step, _, planned, _), metrics in zip(pending, values, strict=True):
+            if not np.isfinite(metrics["loss"]):
+                raise FloatingPointError(self._not_finite(step, planned, metrics))
+        line = {k: float(np.mean([m[k] for m in values])) for k in values[0] if k != "auc_histogram"}
+        if "auc_histogram" in values[0]:
+            line["auc"] = auc_from_histogram(sum(m["auc_histogram"] for m in values))
+        now = time.perf_counter()
+        line["rows_per_second"] = sum(rows for _, rows, *_ in pending) / (now - self.since)
+        self.since = now
+        step = pending[-1][0]
+        self.record.write("train", step, (step - 1) // self.loader.steps(), line)
+
+    def _not_finite(self, step: int, planned: Planned, metrics: dict[str, np.ndarray]) -> str:
+        steps = self.loader.steps()
+        losses = ", ".join(f"{k} {float(v):.4g}" for k, v in metrics.items() if k != "auc_histogram")
+        samples = ", ".join(map(str, planned.index[:5]))
+        return (
+            f"the loss is not finite at step {step} (epoch {(step - 1) // steps}, batch {(step - 1) % steps} of "
+            f"{steps}, history length {planned.T}, samples {samples}, ...): {losses}. The last checkpoint is older. "
+            f"Try a smaller optimizer.learning_rate (now {self.config.optimizer.learning_rate}), "
+            "optimizer.clip_norm=1, and check dense features for values far from 0"
+        )
+
+    def _validate(self, step: int) -> None:
+        self._log()
+        if self.valid is not None:
+            task, choose = self.config.loss.task, self.config.fit.choose
+            self.position = position = replace(self.position, due=True)
+            with self.record.doing("validating"):
+                scores = score(self.eval_step, self.state.variables, self.valid, self._stop_if_asked)
+            metrics = scores.metrics(task)
+            self.record.write("valid", step, (step - 1) // self.loader.steps(), metrics)
+            value = worth(metrics, choose, task)
+            if np.isnan(value):
+                warnings.warn(
+                    f"the validation {choose.upper()} is not defined (one class only): the best checkpoint is chosen "
+                    "by log loss",
+                    stacklevel=2,
+                )
+                value = worth(metrics, "logloss", task)
+            better = position.best is None or value > position.best
+            best, worse = (value, 0) if better else (position.best, position.worse + 1)
+            self.position = replace(position, best=best, worse=worse, due=False)
+            if better:
+                checkpoint.save(self.run.path, "best", self.state, asdict(self.position))
+        self._save_last()
+        self.since = time.perf_counter()
+
+    def _save_last(self) -> None:
+        self._log()
+        checkpoint.save(self.run.path, "last", self.state, asdict(self.position))
+
+    def _plot(self) -> None:
+        plot_curves(self.record.lines, self.run.path / "curves.png", f"{self.config.model.name} · {self.run.path.name}")

@@ -1,0 +1,81 @@
+"""The losses: pure functions of logits, each a mean with a stated denominator."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dienjax.batch import Batch
+from dienjax.models.output import Auxiliary, Output
+from dienjax.models.settings import Factor, check
+from dienjax.training.metrics import Task
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What is minimised: CTR loss + alpha × auxiliary loss + L2.
+
+    Attributes:
+      task: "binary" (logistic loss) or "regression" (squared error of the logit).
+      alpha: weight of the auxiliary loss; 0 draws no negative histories. DIEN paper: 1. DIN has no auxiliary loss.
+      l2_embedding: weight of the sum of squares of all embedding tables.
+      l2_tower: weight of the sum of squares of the tower's kernels.
+    """
+
+    task: Task = "binary"
+    alpha: Factor = 1.0
+    l2_embedding: Factor = 0.0
+    l2_tower: Factor = 0.0
+
+    def __post_init__(self) -> None:
+        check("loss", self)
+
+
+def has_auxiliary(model: Any, loss: LossConfig) -> bool:
+    """Whether training this model (or model class) with this loss takes negative histories: DIEN, alpha above 0."""
+    return hasattr(model, "auxiliary") and loss.alpha > 0
+
+
+def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """The mean of x where mask is True; 0 where nothing is, with a zero gradient."""
+    return jnp.sum(jnp.where(mask, x, 0)) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def ctr_loss(logit_BK: jax.Array, label_BK: jax.Array, mask_BK: jax.Array, task: Task = "binary") -> jax.Array:
+    """The mean loss over the real candidates of the batch: logistic, or squared error."""
+    if task == "regression":
+        return masked_mean(jnp.square(logit_BK - label_BK), mask_BK)
+    return masked_mean(optax.sigmoid_binary_cross_entropy(logit_BK, label_BK), mask_BK)
+
+
+def auxiliary_loss(auxiliary: Auxiliary, hist_label_BS: jax.Array | float = 1.0) -> jax.Array:
+    """The mean logistic loss over the real steps' positives and negatives (DIEN, eq. 6-7), as in deepctr-torch.
+
+    hist_label_BS: 1 where the *next* behaviour was a positive signal; a step labelled 0 is trained towards 0.
+    """
+    positive = optax.sigmoid_binary_cross_entropy(auxiliary.positive_logit_BS, hist_label_BS)
+    negative = optax.sigmoid_binary_cross_entropy(auxiliary.negative_logit_BS, 0.0)
+    return masked_mean((positive + negative) / 2, auxiliary.mask_BS)
+
+
+def sum_of_squares(tree: Any, leaf: str = "") -> jax.Array:
+    """The sum of squares of all leaves, or of those called `leaf`."""
+    leaves = [x for path, x in jax.tree.leaves_with_path(tree) if not leaf or path[-1].key == leaf]
+    return sum((jnp.sum(jnp.square(x)) for x in leaves), jnp.zeros(()))
+
+
+def total_loss(output: Output, batch: Batch, params: Any, config: LossConfig) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss to minimise, and its parts by name."""
+    parts = {"ctr_loss": ctr_loss(output.logit_BK, batch.label_BK, batch.mask_BK, config.task)}
+    loss = parts["ctr_loss"]
+    if output.auxiliary is not None:
+        hist_label_BS = 1.0 if batch.hist_label_BT is None else batch.hist_label_BT[:, 1:]
+        parts["auxiliary_loss"] = auxiliary_loss(output.auxiliary, hist_label_BS)
+        loss += config.alpha * parts["auxiliary_loss"]
+    if config.l2_embedding:
+        loss += config.l2_embedding * sum_of_squares(params["embedder"])
+    if config.l2_tower:
+        loss += config.l2_tower * sum_of_squares(params["tower"], "kernel")
+    return loss, {"loss": loss, **parts}

@@ -1,0 +1,121 @@
+"""What a person sees of a run while it goes on: the progress bar, metrics.jsonl, TensorBoard files."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dienjax.storage.files import write_text
+from dienjax.training.metrics import to_json
+
+BAR = "{desc} {percentage:3.0f}%|{bar:16}| {n}/{total} "
+
+
+def say(text: str) -> None:
+    """Prints a line on stderr, above the progress bar where there is one."""
+    tqdm.write(text, file=sys.stderr)
+
+
+class Record:
+    """Writes each measurement as a JSON line (and to TensorBoard on request) and shows the latest in a progress bar."""
+
+    def __init__(self, run: Path, total: int, done: int, show: bool, tensorboard: bool, title: str) -> None:
+        self.path = run / "metrics.jsonl"
+        self._forget_after(done)
+        self.lines = read_metrics(self.path) if self.path.exists() else []
+        self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
+        terminal = sys.stderr.isatty()
+        self.bar = tqdm(
+            total=total, initial=done, desc=title, unit="step", dynamic_ncols=True, disable=not show, leave=True,
+            mininterval=0.2 if terminal else 10, bar_format=BAR + "[{elapsed}<{remaining}{postfix}]",
+        )  # fmt: skip
+        self.shown: dict[str, str] = {}
+        self.board = import_tensorboard().SummaryWriter(str(run / "tensorboard")) if tensorboard else None
+
+    def _forget_after(self, step: int) -> None:
+        """Drops the lines that a killed run wrote after its last checkpoint."""
+        if self.path.exists():
+            kept = [line for line in read_metrics(self.path) if line["step"] <= step]
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+        self.file.close()
+        if self.board is not None:
+            self.board.close()
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Shows what is done in place of the time left, which then does not count the time that it took."""
+        if self.bar.disable:
+            yield
+            return
+        usual, self.bar.bar_format = self.bar.bar_format, BAR + f"[{{elapsed}}, {what}]"
+        self.bar.refresh()
+        try:
+            yield
+        finally:
+            self.bar.bar_format = usual
+            # The estimate goes by the steps and the seconds since these.
+            self.bar.last_print_n, self.bar.last_print_t = self.bar.n, time.time()
+
+    def write(self, kind: str, step: int, epoch: int, values: dict[str, float]) -> None:
+        """Adds a line of `kind` "train" or "valid"; a value that is not defined is null in it."""
+        line: dict[str, Any] = {"kind": kind, "step": step, "epoch": epoch, **to_json(values)}
+        self.lines.append(line)
+        self.file.write(json.dumps(line) + "\n")
+        self.file.flush()
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(f"{kind}/{name}", value, step)
+        self._show(kind, values)
+
+    def _show(self, kind: str, values: dict[str, float]) -> None:
+        for name in ("loss", "auc", "rmse", "rows_per_second"):
+            if name in values and (kind == "train" or name in ("auc", "rmse")):
+                label = "rows/s" if name == "rows_per_second" else name if kind == "train" else f"{kind} {name}"
+                self.shown[label] = f"{values[name]:,.0f}" if label == "rows/s" else f"{values[name]:.4f}"
+        self.bar.set_postfix(self.shown, refresh=False)
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """The lines of a JSON-lines file, without a broken last one (a killed run leaves such).
+
+    Raises:
+      ValueError: a broken line before the last, or one that holds no JSON object.
+    """
+    lines = [(n, text) for n, text in enumerate(Path(path).read_bytes().splitlines(), 1) if text.strip()]
+    found = []
+    for n, text in lines:
+        try:
+            line = json.loads(text)
+            if not isinstance(line, dict):
+                raise ValueError(f"got a {type(line).__name__}")
+        except ValueError as error:
+            if n == lines[-1][0]:
+                break
+            raise ValueError(
+                f"{path}, line {n}: {error}; expected one JSON object per line: remove this line"
+            ) from error
+        found.append(line)
+    return found
+
+
+def import_tensorboard() -> Any:
+    """The module that writes TensorBoard files, or a ModuleNotFoundError that says what to install."""
+    try:
+        import tensorboardX
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "fit.tensorboard is on, but tensorboardX is not installed: pip install 'dienjax[tensorboard]', "
+            "or set fit.tensorboard=false"
+        ) from error
+    return tensorboardX

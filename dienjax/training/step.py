@@ -1,0 +1,99 @@
+"""The training state, and the pure steps that turn (state, batch) into the next state or into logits."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dienjax.batch import Array, Batch
+from dienjax.models.embedding import embed
+from dienjax.training.losses import LossConfig, total_loss
+from dienjax.training.metrics import auc_histogram
+from dienjax.training.unknown import hide
+
+Metrics = dict[str, jax.Array]
+TrainStep = Callable[["TrainState", Batch, jax.Array], tuple["TrainState", Metrics]]
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that training changes: arrays only."""
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def init_state(model: nn.Module, tx: optax.GradientTransformation, batch: Batch, key: jax.Array) -> TrainState:
+    """The state before the first step. `batch` may be abstract (`Batch.abstract`): only its shapes count."""
+    zeros = jax.tree.map(lambda a: jnp.zeros((1, *a.shape[1:]), a.dtype), batch)
+    variables = jax.jit(model.init)(key, zeros)
+    params = variables["params"]
+    return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), jax.jit(tx.init)(params))
+
+
+def make_update(
+    model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig, unknown: float = 0.0
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """The pure `step(state, batch, root_key, row_R=None) -> (state, metrics)`, not jitted.
+
+    The tables in the state may have fewer rows than the schema says, as long as the ids of the batch are theirs;
+    `row_R` then says by table name which ids these rows are. `unknown` is the share of values that a step hides.
+    """
+
+    def step(
+        state: TrainState, batch: Batch, root_key: jax.Array, row_R: Mapping[str, Array] | None = None
+    ) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(root_key, state.step)
+        rngs = {"dropout": key}
+        batch = hide(batch, model.schema, unknown, jax.random.fold_in(key, 1), row_R)
+
+        def objective(params: Any) -> tuple[jax.Array, tuple[Any, Metrics, jax.Array]]:
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            embedded = embed(model.schema, params["embedder"], batch)
+            output, updated = model.apply(
+                variables, embedded, train=True, method="net", rngs=rngs, mutable=["batch_stats"]
+            )
+            value, parts = total_loss(output, batch, params, loss)
+            return value, (updated.get("batch_stats", {}), parts, output.logit_BK)
+
+        (_, (batch_stats, metrics, logit_BK)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        if loss.task == "binary":
+            metrics["auc_histogram"] = auc_histogram(logit_BK, batch.label_BK, batch.mask_BK)
+        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+
+    return step
+
+
+def make_train_step(
+    model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig, unknown: float = 0.0
+) -> TrainStep:
+    """A jitted, pure `step(state, batch, root_key) -> (state, metrics)` that donates the old state.
+
+    `unknown` is the share of the values of each table that a step takes for unknown (`dienjax.training.unknown`). Its
+    randomness (dropout, unknown) is fold_in(root_key, state.step), so a resumed run repeats it. The metrics are device
+    arrays: the losses as means over the batch, and an AUC histogram to be added up.
+    """
+    return jax.jit(make_update(model, tx, loss, unknown), donate_argnums=0)
+
+
+def make_eval_step(model: nn.Module) -> Callable[[dict[str, Any], Batch], jax.Array]:
+    """A jitted, pure `step(variables, batch) -> logit_BK` with running statistics and without dropout."""
+
+    def step(variables: dict[str, Any], batch: Batch) -> jax.Array:
+        output: Any = model.apply(variables, batch)
+        return output.logit_BK
+
+    return jax.jit(step)
