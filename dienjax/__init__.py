@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batch": ["Batch"],
-    "config": ["Config", "DataConfig", "FitConfig", "ModelConfig"],
     "data.arrays": ["PaddedArrays"],
     "data.loader": ["Loader"],
     "data.split": ["StoreSplit"],
-    "preparation.prepare": ["prepare"],
     "data.store": ["Store"],
-    "evaluation": ["evaluate"],
-    "fitting": ["fit", "fit_store"],
-    "losses": ["LossConfig"],
     "models": ["DIEN", "DIN"],
-    "optimizers": ["OptimizerConfig"],
-    "prediction": ["predict"],
-    "run": ["Run"],
+    "preparation.prepare": ["prepare"],
     "schema": ["Behaviour", "Dense", "Schema", "Sparse", "Table"],
+    "training.config": ["Config", "DataConfig", "FitConfig", "ModelConfig"],
+    "training.evaluation": ["evaluate"],
+    "training.loop": ["fit", "fit_store"],
+    "training.losses": ["LossConfig"],
+    "training.optimizers": ["OptimizerConfig"],
+    "training.prediction": ["predict"],
+    "training.run": ["Run"],
 }
 _HOME = {name: f"dienjax.{module}" for module, names in _HOMES.items() for name in names}
 
