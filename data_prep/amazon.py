@@ -1,4 +1,4 @@
-"""Amazon reviews to an event store, from McAuley's files of 2014 or from a table (user, item, category, timestamp)."""
+"""Amazon reviews as an event store, from McAuley's files of 2014 or from a table (user, item, category, timestamp)."""
 
 import ast
 import gzip
@@ -47,11 +47,11 @@ class Args(Common):
     mirror: str = SERVER
     """The web folder that --fetch reads from."""
     reviews: Path | None = None
-    """The file of reviews: a JSON object or Python dict a line."""
+    """The file of reviews: a JSON object or Python dict per line."""
     meta: Path | None = None
-    """The file of items: a JSON object or Python dict a line."""
+    """The file of items: a JSON object or Python dict per line."""
     interactions: Path | None = None
-    """A table with the header user, item, category, timestamp: one event a row, tab separated."""
+    """A table with the header user, item, category, timestamp: one event per row, tab separated."""
     protocol: Literal["last", "all"] = "last"
     """last: users split into train and test, the last event is the target (DIEN paper); all: leave one out."""
     hist_label: str | None = None
@@ -59,7 +59,7 @@ class Args(Common):
 
 
 def main(args: Args) -> Store:
-    """Reads the files and writes the store."""
+    """Read the files and write the store."""
     check_free(args.out, args.force)
     if args.interactions and not (args.folder or args.name or args.reviews or args.meta):
         log: Path | pa.Table = args.interactions
@@ -79,7 +79,7 @@ def main(args: Args) -> Store:
 
 
 def raw_files(args: Args) -> tuple[Path, Path]:
-    """The checked files of reviews and of items that the arguments name, fetched if they say so.
+    """The checked files of reviews and of items that the arguments name, fetched first if asked for.
 
     Raises:
       ValueError: arguments that name none or too many, or a file with another checksum.
@@ -146,9 +146,9 @@ def read_reviews(file: Path) -> pa.Table:
 
 
 def read_categories(file: Path, wanted: set[str]) -> tuple[dict[str, str], int]:
-    """The category of each wanted item that has one, and the number of items for which the file states another later.
+    """The category of each wanted item that has one, and the number of items for which the file later states another.
 
-    A Python literal takes long to read, so a line that names other items only is passed over.
+    A Python literal takes long to read, so a line that names only other items is skipped.
     """
     category: dict[str, str] = {}
     conflicts: set[str] = set()

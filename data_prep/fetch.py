@@ -1,4 +1,4 @@
-"""Official archives, fetched once and checked by a checksum."""
+"""Official archives, fetched once and verified by a checksum."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from dienjax.storage.files import sha256
 
 RECORDED = ".sha256"
-"""What the file that records a checksum adds to the name; `sha256sum --check` reads it."""
+"""The suffix of the file that records a checksum, which `sha256sum --check` can read."""
 
 
 def fetched(url: str, folder: Path, checksum: str | None = None) -> Path:
@@ -57,10 +57,10 @@ def fetched(url: str, folder: Path, checksum: str | None = None) -> Path:
 
 
 def check(file: Path, checksum: str | None = None) -> None:
-    """Nothing, if `file` has this SHA-256, or else the one recorded beside it, if there is one.
+    """Check the SHA-256 of `file` against `checksum`, or against the one recorded beside it, if there is one.
 
     Raises:
-      ValueError: another checksum.
+      ValueError: another checksum, or an empty record.
     """
     known = checksum or _recorded(file)
     if known is None:

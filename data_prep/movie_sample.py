@@ -1,4 +1,4 @@
-"""movie_sample.txt back to the log that its ready histories were cut from."""
+"""movie_sample.txt as the log from which its ready-made histories were cut."""
 
 import numpy as np
 import pandas as pd
@@ -9,13 +9,13 @@ CUT = 50
 
 
 def read_sample(content: bytes, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Events (user, movie, type, time, gender, age) and impressions (the same, and label) that give the file's rows.
+    """Events (user, movie, type, time, gender, age) and impressions (the same, and label) that reproduce its rows.
 
     Rows of one user and history length are the candidates of one moment. A user's log is their shortest history, and
-    then the positive candidates by the length of their history. Time is the place in that log over the number of the
+    then the positive candidates by the length of their history. Time is the position in that log over the number of the
     user's positives, so that a cut in time takes the last part of every user.
 
-    A row lists its history most recent first; of one longer than 50 it lists the oldest 50. The log has them all.
+    A row lists its history most recent first, and only the oldest 50 of a longer one. The log has them all.
 
     Raises:
       ValueError: a line that cannot be read, or whose history is not the log before it.

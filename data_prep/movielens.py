@@ -1,4 +1,4 @@
-"""MovieLens 100K, MovieLens 1M and movie_sample.txt to an event store."""
+"""MovieLens 100K, MovieLens 1M and movie_sample.txt as an event store."""
 
 import gzip
 import zipfile
@@ -46,16 +46,16 @@ class Args(Common):
     """The folder of the files, plain, .gz or in their zip archive; or the archive."""
     protocol: Literal["last", "all", "user", "time"] | None = None
     """last: the last rating of each user, users split into train and test (the default); all: leave one out;
-    user, time: every rating with its label, split by user or by time. movie_sample.txt knows time alone."""
+    user, time: every rating with its label, split by user or by time. movie_sample.txt allows only time."""
     fetch: Literal["ml-100k", "ml-1m"] | None = None
-    """Fetch this archive into the folder first, unless it is there, and check it by the publisher's MD5 (needs the
-    extra dienjax[fetch])."""
+    """Fetch this archive into the folder first, unless it is there, and check it against the publisher's MD5 (needs
+    the extra dienjax[fetch])."""
     mirror: str = SERVER
     """The web folder that --fetch reads from."""
 
 
 def main(args: Args) -> Store:
-    """Reads the files and writes the store."""
+    """Read the files and write the store."""
     check_free(args.out, args.force)
     place = args.folder
     if args.fetch:
@@ -96,11 +96,11 @@ def main(args: Args) -> Store:
 
 
 def find_files(place: Path) -> Files:
-    """The files of a folder and of the MovieLens archives in it, or of an archive. Nothing is unpacked on the disk.
+    """The files of a folder and of the MovieLens archives in it, or of an archive, without unpacking to the disk.
 
     Raises:
       FileNotFoundError: no such folder or archive.
-      BadZipFile: an archive that is broken.
+      BadZipFile: a broken archive.
     """
     if place.is_file():
         return _members(place)

@@ -23,24 +23,24 @@ class Common:
     out: Path
     """The folder that the event store is written to."""
     seed: int = 0
-    """Decides which users test and which negatives they meet."""
+    """Decides which users are for testing and which negatives they get."""
     test_fraction: float = 0.1
-    """Share that tests: of the users, or of the time (protocol time); protocol all does not read it."""
+    """Share for testing: of the users, or (protocol time) of the impressions; protocol all does not read it."""
     valid_fraction: float = 0.05
-    """Share of the rest that validates."""
+    """Share of the rest for validation."""
     min_count: int = 1
-    """An item or attribute that stands in fewer training rows is unknown."""
+    """An item or attribute value in fewer training rows than this is unknown."""
     force: bool = False
-    """Replace a store that already stands in the folder."""
+    """Replace a store that is already in the folder."""
 
     def options(self) -> dict[str, Any]:
-        """These as arguments of `prepare`."""
+        """The options as arguments of `prepare`."""
         names = ("seed", "test_fraction", "valid_fraction", "min_count", "force")
         return {name: getattr(self, name) for name in names}
 
 
 def command(name: str, args: type[Args], recipe: Callable[[Args], Store]) -> None:
-    """Runs a recipe with the arguments of the command line; a mistake is one line and exit code 2."""
+    """Run a recipe with the arguments of the command line; a mistake gives one line and exit code 2."""
     try:
         print(summary(recipe(tyro.cli(args, prog=f"python -m data_prep.{name}"))))
     except (OSError, EOFError, ValueError, ImportError, BadZipFile, zlib.error) as error:

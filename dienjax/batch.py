@@ -23,7 +23,7 @@ class Batch:
       mask_BT: True where a behaviour is real.
       mask_BK: True where a candidate is real; a row that only fills up the last batch has none.
       label_BK: 0/1 clicks, or any number for regression.
-      negative: sampled negatives by behaviour name, each [B, T]; slot t stands against behaviour t.
+      negative: sampled negatives by behaviour name, each [B, T]; slot t is the negative of behaviour t.
       hist_label_BT: 1 where the behaviour was a positive signal, else 0; None counts every behaviour as positive.
     """
 
@@ -37,7 +37,7 @@ class Batch:
     hist_label_BT: Array | None = None
 
     def check(self, schema: Schema) -> None:
-        """Raises ValueError or TypeError at the first array that is missing, misshapen, mistyped or out of range."""
+        """Raise ValueError or TypeError at the first array that is missing, misshapen, mistyped or out of range."""
         for name, axes in (("mask_BT", "(B, T)"), ("mask_BK", "(B, K)")):
             shape = tuple(getattr(self, name).shape)
             if len(shape) != 2:

@@ -1,4 +1,4 @@
-"""The demo: DIN and DIEN on a generated world of drifting interests, beside the best AUC that is possible there."""
+"""The demo: DIN and DIEN on a generated world of drifting interests, beside the best possible AUC."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from dienjax.training.run import is_run
 
 
 def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4, force: bool = False) -> dict[str, float]:
-    """The test AUC of DIN, of DIEN and of the optimum; leaves a store and two run folders in `out`."""
+    """The test AUC of DIN, of DIEN and of the optimum; a store and two run folders are written to `out`."""
     world = world or DriftWorld()
     fit = FitConfig(epochs=epochs, seed=world.seed)
     log = world.log()

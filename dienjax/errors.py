@@ -1,4 +1,4 @@
-"""What errors have in common: the sentence that names the nearest known names, and the stop by a signal."""
+"""What errors have in common: the hint that names the nearest known names, and the stop by a signal."""
 
 import signal
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ class Interrupted(RuntimeError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint such as "did you mean 'item_id'?", or the list of known names where none is close."""
+    """A hint such as "did you mean 'item_id'?", or the list of known names if none is close."""
     choices = sorted(known)
     close = get_close_matches(name, choices, n=3, cutoff=0.5)
     if close:

@@ -13,7 +13,7 @@ PADDING, UNKNOWN, FIRST_ID = 0, 1, 2
 """Id 0 is padding, id 1 is a value never seen in training, real values start at 2."""
 
 LARGEST = 2**31 - 1
-"""Ids are int32."""
+"""The largest size of a table: ids are int32."""
 
 _CONTROL = "\x00-\x1f\x7f-\x9f\ud800-\udfff"
 _FILE_NAME = re.compile(rf"[^./\\{_CONTROL}][^/\\{_CONTROL}]*")
@@ -25,8 +25,8 @@ Side = Literal["user", "candidate"]
 class Table:
     """An embedding table of `size` rows (padding and unknown included), `dim` numbers each.
 
-    `digest` is the fingerprint of the vocabulary that made the ids, empty where there is none: two logs
-    of equal size do not mean the same by id 7.
+    `digest` is the fingerprint of the vocabulary that made the ids, empty if there is none: id 7 need not mean the same
+    in two logs of equal size.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Sparse:
 
 @dataclass(frozen=True)
 class Dense:
-    """One number per user ([B]) or per candidate ([B, K]), used as it is: scale it before."""
+    """One number per user ([B]) or per candidate ([B, K]), used as it is: scale it beforehand."""
 
     name: str
     of: Side = "user"
@@ -67,8 +67,8 @@ class Schema:
     A field reads the table of its own name unless `table` says otherwise.
 
     Raises:
-      ValueError: a name used twice or that cannot be a file's, a table that no field reads or that does not exist, an
-        impossible size.
+      ValueError: a name that is used twice or cannot be a file name, a table that does not exist or that no field
+        reads, or an impossible size.
     """
 
     tables: tuple[Table, ...]
@@ -139,7 +139,7 @@ class Schema:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Schema":
-        """The schema that `to_json` wrote. Raises ValueError for anything else."""
+        """The schema that `to_json` wrote; raises ValueError for anything else."""
         kinds = {"tables": Table, "behaviours": Behaviour, "sparse": Sparse, "dense": Dense}
         try:
             return cls(**{name: tuple(kind(**entry) for entry in data[name]) for name, kind in kinds.items()})
@@ -159,7 +159,7 @@ class Schema:
         return hashlib.sha256(json.dumps(self._meaning(), sort_keys=True).encode()).hexdigest()[:16]
 
     def difference(self, other: "Schema") -> str:
-        """What differs from `other`, a line each ("- " here only, "+ " there only); empty if ids mean the same."""
+        """What differs from `other`, one per line ("- " here only, "+ " there only); empty if ids mean the same."""
         mine, theirs = self._meaning(), other._meaning()
         lines = []
         for name in sorted(mine.keys() | theirs.keys()):
@@ -170,11 +170,11 @@ class Schema:
 
 
 def check_names(what: str, names: Sequence[str]) -> None:
-    """Refuses names that cannot all be files of one folder: each names a file of a store, a run or an export.
+    """Refuse names that cannot all be files of one folder: each names a file of a store, a run or an export.
 
     Raises:
-      ValueError: a name that is empty, long, begins with a dot, has a slash or an invisible character, or stands
-        twice, be it in capitals.
+      ValueError: a name that is empty or too long, begins with a dot, has a slash or a control character, or occurs
+        twice, ignoring case.
     """
     before: dict[str, str] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Trains on a log of pure noise, where nothing can be learnt: any test AUC but 0.5 would be information that leaks.
+"""Train on a log of pure noise, where nothing can be learnt: any test AUC but 0.5 would be information that leaks.
 
     python experiments/noise.py --runs runs/noise
 
@@ -55,13 +55,13 @@ def main(
 
     Args:
       runs: folder for the stores and runs; a temporary one if left out.
-      users: of the log, each with 2 to 2 * events - 2 events.
+      users: users of the log, each with 2 to 2 * events - 2 events.
       events: mean number of events of a user.
-      items: of the log.
-      min_counts: each is a store.
+      items: items of the log.
+      min_counts: each makes a store.
       models: each is trained on every store.
-      protocols: of the stores.
-      seeds: of the log and of the training.
+      protocols: protocols of the stores.
+      seeds: seeds of the log and of the training.
       epochs: passes over the training split.
       train: the training split; every target of the training users if left out.
       unknown: share of the values that a training step hides.
@@ -95,7 +95,7 @@ def main(
 
 
 def prepared(folder: Path, log: pd.DataFrame, items: int, protocol: str, min_count: int) -> dict[str, Store]:
-    """The store of a log, and that of a later day, on which a part of the items is new."""
+    """The store of a log, and that of a later day, on which some of the items are new."""
     store = prepare(log, folder / "store", **ROLES, protocol=protocol, min_count=min_count, test_fraction=0.4)
     later = log.assign(item=log["item"].sample(frac=1, random_state=0).to_numpy() + items * 2 // 3)
     day = prepare(

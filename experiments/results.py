@@ -1,4 +1,4 @@
-"""Trains every shipped experiment and writes one table of test AUCs, which the README and the configs quote.
+"""Train every shipped experiment and write one table of test AUCs, which the README and the configs quote.
 
     python -m experiments.results --data DATA --runs runs/results
 

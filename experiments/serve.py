@@ -26,7 +26,7 @@ def main(folder: Path = Path("runs/serve"), users: int = 500, requests: int = 20
       folder: a new folder for the store, the run and the export.
       users: size of the log.
       requests: how many users to rank for.
-      threads: that send requests at the same time.
+      threads: threads that send requests at the same time.
     """
     log = DriftWorld(users=users).log()
     roles = {"user": "user", "item": "item", "time": "time", "attributes": ["category"]}

@@ -1,1 +1,1 @@
-"""From a log to batches: vocabulary, event store, histories, negatives, loader. Numpy only; never imports models."""
+"""From a store to batches: event store, histories, negative sampling, loader. NumPy only; never imports models."""

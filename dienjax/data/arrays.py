@@ -22,8 +22,8 @@ class PaddedArrays:
     With [N, K] a candidate whose item id is 0 is padding: it is masked.
 
     Args:
-      label: 0/1 or numbers, [N] or [N, K] as the candidates; None where there is nothing to learn, then zeros.
-      user: [N] whose sample it is, for metrics per user; None: each sample is a user of its own.
+      label: 0/1 or numbers, [N] or [N, K] as the candidates; None (zeros) if there is nothing to learn.
+      user: [N], the user of each sample, for metrics per user; None: each sample is a user of its own.
 
     Raises:
       ValueError: a column that is missing or unknown, misshapen, out of range, NaN, or padded on the left.
@@ -73,7 +73,7 @@ class PaddedArrays:
             raise ValueError(f"PaddedArrays: user has shape {self.user_N.shape}; expected {(N,)}")
 
     def rows(self, index_B: np.ndarray, T: int, epoch: int) -> Batch:
-        """The samples `index_B` as a numpy batch of T slots, the most recent T of each history; epochs are alike."""
+        """The samples `index_B` as a NumPy batch of T slots, the most recent T of each history; `epoch` is not used."""
         length_B1 = self.length_N[index_B][:, None]
         slot_T = np.arange(T)
         mask_BT = slot_T < length_B1

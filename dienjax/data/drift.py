@@ -213,7 +213,7 @@ def optimal_auc(p_UV: np.ndarray, q_V: np.ndarray) -> float:
 
 
 def _padded(histories: np.ndarray | Iterable, items: int) -> np.ndarray:
-    """The histories as one int array `[U, T]`, filled up with NO_EVENT; ValueError on an id the world has not."""
+    """The histories as one int array `[U, T]`, padded with NO_EVENT; ValueError for an id that the world lacks."""
     if isinstance(histories, np.ndarray) and histories.ndim == 2:
         item_UT = histories
     else:

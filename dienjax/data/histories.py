@@ -1,4 +1,4 @@
-"""The history kernel: which event rows stand before an end, and their values, right-padded with 0."""
+"""The history kernel: which event rows come before an end, and their values, right-padded with 0."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Batches of one length each: groups samples by history length, and says which sample stands in which step."""
+"""Batches of one length each: groups samples by history length, and says which samples each step takes."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ class Dataset(Protocol):
     user_N: np.ndarray
 
     def rows(self, index_B: np.ndarray, T: int, epoch: int) -> Batch:
-        """The samples `index_B` as a numpy batch of T history slots, the most recent T of each history."""
+        """The samples `index_B` as a NumPy batch of T history slots, the most recent T of each history."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Loader:
     the next longer one, so an epoch has at most one ragged batch: its missing rows are all padding.
 
     Args:
-      lengths: a number: that many lengths, chosen so that the fewest slots are padding, see `fewest_slots`; 1 pads to
-        the longest history. A tuple: exactly these, as far as they are needed, and the longest history where none
-        holds it; (50,) always pads to 50. The attribute `lengths` holds what came out.
+      lengths: a number: at most that many lengths, chosen so that the fewest slots are padding (see `fewest_slots`); 1
+        pads to the longest history. A tuple: exactly these, as far as they are needed, and the longest history if none
+        holds it; (50,) always pads to 50. The attribute `lengths` holds the result.
 
     Raises:
       ValueError: an empty dataset, a batch size below 1, no length or one below 1.
@@ -98,8 +98,8 @@ class Loader:
     ) -> Iterator[tuple[Planned, Any]]:
         """The steps of an epoch with their batches, from step `start` on; `AHEAD` are prepared in a thread.
 
-        `prepare` is applied to each batch in that thread, and its result given in the batch's place. What fails there
-        is raised here, in the batch's turn. A generator that is closed or dropped ends its thread.
+        `prepare` is applied to each batch in that thread, and its result replaces the batch. An error there is raised
+        here, in the batch's turn. A generator that is closed or dropped ends its thread.
         """
 
         def ready(planned: Planned) -> tuple[Planned, Any]:
@@ -133,7 +133,7 @@ def _resolve(lengths: int | tuple[int, ...], length_N: np.ndarray) -> tuple[int,
 
 
 def fewest_slots(length_N: np.ndarray, n: int) -> tuple[int, ...]:
-    """At most n lengths, ascending, that need the fewest slots where each history takes the smallest that holds it.
+    """At most n lengths, ascending, that need the fewest slots if each history takes the smallest that holds it.
 
     The longest history is always among them. Exact, by dynamic programming over the L distinct lengths: O(n L^2).
     """

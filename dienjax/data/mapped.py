@@ -1,4 +1,4 @@
-"""Arrays in files of their own, mapped when they are read: a damaged file is refused, whatever its header claims."""
+"""Arrays in files of their own, memory-mapped on reading; a damaged file is refused, whatever its header claims."""
 
 import io
 from collections.abc import Callable
@@ -10,7 +10,7 @@ AGAIN = "prepare the log again"
 
 
 def save_array(record: Callable[..., None], file: Path, array: np.ndarray, dtype: type | None = None) -> None:
-    """Writes what `np.save` writes; the manifest gets its hash."""
+    """Write an array as `np.save` does; the manifest gets its hash."""
     file.parent.mkdir(parents=True, exist_ok=True)
     array, header = np.ascontiguousarray(array, dtype), io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
@@ -21,7 +21,12 @@ def save_array(record: Callable[..., None], file: Path, array: np.ndarray, dtype
 
 
 def load_array(file: Path, length: int | None, *dtypes: type) -> np.ndarray:
-    """The mapped array [length] of a file, of one of the dtypes."""
+    """The memory-mapped array [length] of a file, of one of the dtypes.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file is damaged, or holds another dtype or length.
+    """
     if not file.is_file():
         raise FileNotFoundError(f"Store.open: {str(file)!r} is missing, the store is incomplete: {AGAIN}")
     try:

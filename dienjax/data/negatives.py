@@ -1,4 +1,4 @@
-"""Sampled negatives as event rows, from a counter: nothing is stored, and a draw never depends on its batch."""
+"""Negative sampling of event rows by a counter-based generator: no draw is stored, or depends on its batch."""
 
 from functools import lru_cache
 from typing import Literal, get_args
@@ -62,21 +62,21 @@ class Negatives:
     A negative is a whole event, so its category and other attributes come from the same row. `popularity` is uniform
     over the events of the pool; `uniform` is uniform over its items, each standing for its last event there.
 
-    Items are told apart as the log tells them, those without an id of their own (unknown) too, and the pool holds the
-    events that could as well have been the positive. Else "unknown" would tell positives from negatives: where the
-    unknown are never drawn, or where positives are less known to training than what is drawn.
+    Items are told apart as in the log, also those without an id of their own (unknown), and the pool holds the events
+    that could as well have been the positive. Otherwise "unknown" would separate positives from negatives: if unknown
+    items were never drawn, or if positives were less known to training than what is drawn.
 
     `own="exclude"` also avoids every item of the user, past and future. Both it and `popularity` redraw up
     to 32 times. A user who owns nearly everything then keeps the last draw that differs from the positive;
     an item that is nearly all of the pool gets a draw from `uniform`, so a negative always exists.
 
     Args:
-      item_E: which item each event is, see `Store.raw_item_E`.
+      item_E: which item each event is; see `Store.raw_item_E`.
       offsets: [U + 1] first event row of each user; read for `own="exclude"` only.
       pool: the event rows that negatives are drawn from, ascending.
 
     Raises:
-      ValueError: a pool of fewer than two items, or an option that does not exist.
+      ValueError: a pool of fewer than two items, or an unknown option.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Negatives:
 
 
 class OwnItems:
-    """The items of each user, to be asked for one: offsets as for `Negatives`, items sorted within each user."""
+    """The items of each user, for membership tests: offsets as for `Negatives`, items sorted within each user."""
 
     def __init__(self, item_E: np.ndarray, offsets: np.ndarray, items: int) -> None:
         base_E = np.repeat(np.arange(len(offsets) - 1) * items, np.diff(offsets))

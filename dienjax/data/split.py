@@ -12,18 +12,18 @@ class StoreSplit:
     """One split of a store as a dataset; negatives are drawn anew each epoch.
 
     A split without stored candidates gives K = 1 + `candidates`: the event itself, label 1, then drawn negatives.
-    Stored candidates of a sample share a row, or, where few samples have so many, several rows of equal history:
-    `sample_N` says whose row it is.
+    Stored candidates of a sample share a row or, if few samples have so many, several rows with the same history;
+    `sample_N` is the sample of each row.
 
     Args:
-      max_len: behaviours of a history at most; older ones are cut.
-      negatives: how negatives are drawn, see `Negatives`.
+      max_len: the most behaviours of a history; older ones are cut.
+      negatives: how negatives are drawn; see `Negatives`.
       own: whether a negative may be an item of the user.
       candidates: negatives per positive.
       auxiliary: whether to draw a negative for each behaviour.
 
     Raises:
-      ValueError: a split or an option that does not exist.
+      ValueError: an unknown split or option.
     """
 
     def __init__(
@@ -98,10 +98,10 @@ class StoreSplit:
 
 
 def cut_rows(first: np.ndarray) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """K, and per row its sample and its first and last-plus-one candidate, where sample n has first[n] to first[n + 1].
+    """K, and for each row its sample, first candidate and end, where sample n has candidates first[n] to first[n + 1].
 
-    K, a power of two or the largest number of candidates, is where rows of K candidates, each with a history that costs
-    about as much as two candidates, are the least work: impressions of 200 do not make all others 200 wide.
+    K, a power of two or the largest number of candidates, minimises the work of rows with K candidates and a history
+    that costs about as much as two candidates: impressions of 200 do not make all others 200 wide.
     """
     count_N = np.diff(first)
     most = max(1, int(count_N.max(initial=1)))

@@ -74,10 +74,10 @@ class Store:
       time_E: time of each event (int64 or float64).
       raw_item_E: which of the log's items each event is (int32); unlike an id it tells unknown items apart.
       train_row: the rows of the events that training knows, from which its negatives are drawn (int64, ascending); all
-        rows where those are of one item.
+        rows if those have only one item.
       users: ids (int32) or dense values (float32) [U] by field name.
-      hist_label_E: float32, 1 where an event was a positive signal; None where the log does not say.
-      digest: SHA-256 of the manifest, which has that of every file: stores of one digest are equal.
+      hist_label_E: float32, 1 where an event was a positive signal; None if the log does not say.
+      digest: SHA-256 of the manifest, which has that of every file: stores with the same digest are equal.
     """
 
     path: Path
@@ -94,10 +94,10 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path) -> "Store":
-        """Opens a store folder; its columns stay on disk until they are read.
+        """Open a store folder; its columns stay on disk until they are read.
 
         Raises:
-          FileNotFoundError: no such folder, or a file of the store is gone.
+          FileNotFoundError: no such folder, or a file of the store is missing.
           ValueError: not a store, another format version, or files that do not fit together.
         """
         path = Path(path)
@@ -157,7 +157,7 @@ class Store:
             return store
 
     def verify(self) -> None:
-        """Compares every file with the SHA-256 that was written with it; what computes from a store does so first.
+        """Compare every file with the SHA-256 that was written with it; do so before computing from a store.
 
         Raises:
           ValueError: a file is damaged, or the store was replaced since it was opened.
@@ -218,7 +218,7 @@ class Store:
             return read_values(self.path, f"vocab/{table}.parquet", read_manifest(self.path))
 
     def user_values(self) -> pd.Series:
-        """The log's own name of each user, by user row."""
+        """Each user's id in the log, by user row."""
         with self._unchanged():
             return read_values(self.path, "users.parquet", read_manifest(self.path))["value"]
 
@@ -257,13 +257,13 @@ def write_store(
     hist_label_E: np.ndarray | None = None,
     force: bool = False,
 ) -> Store:
-    """Writes a store and opens it: first under a hidden name beside it, then renamed, so it is whole or absent.
+    """Write a store and open it; it is written under a hidden name and then renamed, so it is complete or absent.
 
     `info` gains the format, version, schema hash and samples per split.
 
     Raises:
-      FileExistsError: the folder exists and is no store, or is one and `force` is False.
-      ValueError: a field whose name cannot be a file's.
+      FileExistsError: the folder exists and is not a store, or is one and `force` is False.
+      ValueError: a field whose name cannot be a file name.
     """
     path = Path(path).absolute()
     force = force or is_empty(path)
@@ -316,7 +316,7 @@ def _dtype(field: Behaviour | Sparse | Dense) -> type:
 
 
 def _digest(path: Path) -> str:
-    """The SHA-256 of a store's manifest; empty where there is none."""
+    """The SHA-256 of a store's manifest; empty if there is none."""
     try:
         return sha256(path / MANIFEST)
     except OSError:

@@ -9,7 +9,7 @@ import pandas as pd
 
 
 def read_values(folder: Path, name: str, digests: Mapping[str, str] | None) -> pd.DataFrame:
-    """The table in a file of `folder`, compared with its SHA-256 in `digests`; None: an old folder without a manifest.
+    """The table in a file of `folder`, checked against its SHA-256 in `digests` (None: an old folder without manifest).
 
     Raises:
       FileNotFoundError: there is no such file.

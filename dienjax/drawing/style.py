@@ -1,4 +1,4 @@
-"""The colours of all charts, and axes without what nobody reads."""
+"""The colours of all charts, and axes without ornament."""
 
 from typing import TYPE_CHECKING
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 CHARACTER = 0.6
-"""The width of a character, in font sizes: what text is fitted by."""
+"""The width of a character relative to the font size, by which text is fitted."""
 
 CHIP_SIZE, CHIP_STEP, MOST_ROWS = 11.5, 28, 8
 """Font size of a chip, height of a row of chips, and the rows after which chips are only counted."""
@@ -43,7 +43,7 @@ class Box(NamedTuple):
 
 
 class Picture:
-    """The elements drawn so far; `svg` makes the document of them."""
+    """The elements drawn so far; `svg` makes them a document."""
 
     def __init__(self) -> None:
         self.root = ET.Element("g")
@@ -63,7 +63,7 @@ class Picture:
         return ET.tostring(document, encoding="unicode") + "\n"
 
     def box(self, at: Point, width: float, colours: Colours, title: str, lines: Sequence[str]) -> Box:
-        """The box of a title and wrapped lines; its height follows."""
+        """Draw and return a box of a title and wrapped lines, whose height follows from these."""
         wrapped = [part for line in lines for part in textwrap.wrap(line, _fitting(width - 28, 12))]
         box = Box(*at, width, 40 + 17 * len(wrapped))
         group = self._frame(box, colours)
@@ -73,7 +73,7 @@ class Picture:
         return box
 
     def chips(self, at: Point, width: float, colours: Colours, title: str, chips: Sequence[str]) -> Box:
-        """The box of a title and rows of chips."""
+        """Draw and return a box of a title and rows of chips."""
         box = Box(*at, width, chips_height(chips, width))
         group = self._frame(box, colours)
         self.text((box.x + 12, box.y + 23), title, 13, weight="600", parent=group)
@@ -90,7 +90,7 @@ class Picture:
         return box
 
     def arrow(self, *points: Point, joint: bool = False) -> None:
-        """A line with a head; `joint` marks that it leaves another line."""
+        """Draw a line with a head; `joint` puts a dot where it leaves another line."""
         path = "M" + " L".join(f"{x:g},{y:g}" for x, y in points)
         style = {"fill": "none", "stroke": LINE, "stroke-width": "1.4", "marker-end": "url(#head)"}
         ET.SubElement(self.root, "path", {"d": path, **style})
@@ -113,7 +113,7 @@ class Picture:
 
 
 def chips_height(chips: Sequence[str], width: float) -> float:
-    """The height that `Picture.chips` takes."""
+    """The height of the box that `Picture.chips` draws."""
     return 44 + CHIP_STEP * len(_rows(chips, width - 24))
 
 
@@ -124,7 +124,7 @@ def _rect(parent: ET.Element, box: Box, colours: Colours, radius: float) -> None
 
 
 def _fitting(width: float, size: float) -> int:
-    """How many characters fit."""
+    """The number of characters that fit."""
     return int(width / (size * CHARACTER))
 
 
@@ -133,7 +133,7 @@ def _chip_width(text: str) -> float:
 
 
 def _rows(chips: Sequence[str], width: float) -> list[list[tuple[str, str]]]:
-    """Chips as (text, hint) in rows of at most `width`; a long text is cut, and what exceeds MOST_ROWS is counted.
+    """Chips as (text, hint) in rows of at most `width`; a long text is cut, and chips beyond MOST_ROWS are counted.
 
     The hint holds what the text leaves out.
     """

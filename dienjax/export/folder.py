@@ -40,12 +40,12 @@ from dienjax.training.run import Run
 Form = Literal["onnx", "stablehlo"]
 
 SAYS = "export: "
-"""How a line begins that tells a person what is being done."""
+"""The start of a line that tells a person what is being done."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is exported, see `export_run`."""
+    """How a run is exported; see `export_run`."""
 
     form: Form = "onnx"
     tables: Precision = "float32"
@@ -64,7 +64,7 @@ class Options:
 
 
 def write_folder(run: Run, folder: Path, options: Options) -> None:
-    """Nothing; the empty `folder` then holds the export. For a process that does nothing else: see `export_run`.
+    """Write the export to the empty `folder`, in a process that does nothing else; see `export_run`.
 
     Raises:
       ValueError: what was exported does not compute what JAX does.
@@ -86,7 +86,7 @@ def _say(text: str) -> None:
 
 
 def _restored(run: Run) -> tuple[dict[str, Any], int]:
-    """The variables and their step; the optimizer's state, twice as large, is let go."""
+    """The variables and their step; the optimizer's state, twice as large, is freed."""
     with warnings.catch_warnings(record=True) as caught:
         state, _ = run.restore(run.chosen, run.optimizer())
     for warning in caught:  # of a damaged checkpoint, say: nobody sees what else this process prints
@@ -121,7 +121,7 @@ def _facts(run: Run, step: int, options: Options) -> dict[str, Any]:
 def _write_compared(
     run: Run, variables: dict[str, Any], reduced: dict[str, Any], folder: Path, options: Options, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Writes graphs or programs, and parity.txt; gives what export.json also says: how they do on the split."""
+    """Writes graphs or programs, and parity.txt; returns what export.json says of their parity on the split."""
     task, ids, exact = run.config.loss.task, options.ids, options.tables == "float32"
     serving = graphs(run.model, reduced, task, *jax.export.symbolic_shape("B, T, K"))
     ranker = serving[0]
@@ -154,13 +154,13 @@ def _write_compared(
 
 
 def _metadata(run: Run, facts: dict[str, Any]) -> dict[str, str]:
-    """What each graph says of itself."""
+    """The metadata of each graph."""
     values = {"config": run.config.to_dict(), **facts}
     return {"dienjax.schema_hash": run.schema.hash} | {f"dienjax.{n}": json.dumps(v) for n, v in values.items()}
 
 
 def _convert(serving: Sequence[Graph], variables: Any, folder: Path, ids: Ids, metadata: dict[str, str]) -> None:
-    """Writes the graphs. Both modules are imported here: they are not there without the extra "onnx"."""
+    """Writes the graphs. Both modules are imported here, because they need the extra "onnx"."""
     import onnx
 
     from dienjax.export.onnx import onnx_model, save

@@ -28,10 +28,10 @@ Ids = Literal["int64", "int32"]
 """The dtype of the ids that ONNX graphs take."""
 
 OUTPUT: dict[Task, str] = {"binary": "probability", "regression": "prediction"}
-"""What the scores are called, by task."""
+"""The name of the scores, by task."""
 
 STATES, MASK, USER = "interest_states", "history_mask", "user_vector"
-"""What the user encoder gives to the candidate scorer: [B, T, H], bool [B, T], [B, U] (only if users have features)."""
+"""What the user encoder passes to the candidate scorer: [B, T, H], bool [B, T], [B, U] (if users have features)."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ def graphs(model: nn.Module, variables: Any, task: Task, B: Any, T: Any, K: Any)
 
     Args:
       model: DIN or DIEN.
-      variables: what `model.apply` takes; only their shapes count here.
+      variables: what `model.apply` takes; only their shapes matter here.
       task: "binary" or "regression".
 
     Raises:
-      ValueError: two inputs or outputs would have one name.
+      ValueError: two inputs or outputs would have the same name.
     """
     schema: Schema = model.schema
     batch = Batch.abstract(schema, B, T, K)
@@ -98,12 +98,12 @@ def graphs(model: nn.Module, variables: Any, task: Task, B: Any, T: Any, K: Any)
 
 
 def at_least_one_slot(x: Array) -> Array:
-    """[B, T, ...] with an empty slot where T is 0, which softmax and scan do not take."""
+    """x [B, T, ...], with an empty slot if T is 0, which softmax and scan do not accept."""
     return x if x.shape[1] else jnp.zeros((x.shape[0], 1, *x.shape[2:]), x.dtype)
 
 
 def narrowed(ids: Array) -> Array:
-    """Ids in int32, in which one that is beyond stays outside every table."""
+    """The ids as int32; an id beyond int32 stays outside every table."""
     return ids.clip(-1, np.iinfo(np.int32).max).astype(np.int32)
 
 

@@ -1,4 +1,4 @@
-"""What the passes over ONNX graphs share: shapes with names, constants, replacement."""
+"""What the passes over ONNX graphs share: shapes with symbolic dimensions, constants, replacement."""
 
 from typing import Any, TypeAlias
 
@@ -6,20 +6,20 @@ import onnx_ir as ir
 
 Node: TypeAlias = Any
 Value: TypeAlias = Any
-"""onnx_ir calls nearly everything optional; in a whole model nothing is."""
+"""onnx_ir types nearly everything as optional; in a complete model nothing is."""
 
 Dims = tuple[int | str | None, ...]
 
 
 def dims_of(value: Value | None) -> Dims | None:
-    """The shape: numbers, and names of symbolic dimensions."""
+    """The shape, as numbers and names of symbolic dimensions; None if it is unknown."""
     if value is None or value.shape is None:
         return None
     return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
 
 
 def constant(graph: Any, name: str, array: Any) -> Value:
-    """The initializer of that name, which is `array`."""
+    """The graph's initializer `name`, made from `array` if there is none yet."""
     if name not in graph.initializers:
         tensor: Any = ir.tensor(array, name=name)
         graph.register_initializer(
@@ -29,5 +29,5 @@ def constant(graph: Any, name: str, array: Any) -> Value:
 
 
 def replace(old: Node, new: Node) -> None:
-    """Puts a node in the place of another, whose outputs are then its own."""
+    """Replace the node `old` by `new`, which takes over its outputs."""
     ir.convenience.replace_nodes_and_values(old.graph, old, [old], [new], old.outputs, new.outputs)

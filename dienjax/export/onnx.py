@@ -1,7 +1,7 @@
-"""A serving function as an ONNX model: traced by JAX, converted by jax2onnx, then opened for what it cannot express.
+"""A serving function as an ONNX model: traced by JAX, converted by jax2onnx, then adapted to what that cannot express.
 
-jax2onnx assumes that no axis is 0 and knows int32 ids only. Here inputs get an empty history slot where they have none,
-and int64 ids are brought into the range of int32 first, so that one outside stays unknown.
+jax2onnx assumes that no axis is 0 and knows int32 ids only. Here inputs get an empty history slot if they have none,
+and int64 ids are clipped to the range of int32 first, so that an id outside it stays unknown.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ OPSET = 21
 """The newest operator set that the oldest onnxruntime we allow (1.20) can run."""
 
 SLOTS = "max(T, 1)"
-"""The length of a history inside a graph, which puts an empty slot where there is none."""
+"""The length of a history inside a graph, which adds an empty slot if there is none."""
 
 LARGEST_FILE = 50_000_000
-"""Bytes of weights that go into a graph's file itself. Protobuf ends at 2 GiB; long before, one file that processes map
-and share is better than three copies."""
+"""The most bytes of weights in a graph's own file. Protobuf ends at 2 GiB; long before that, one file that processes
+map and share is better than three copies."""
 
 
 def onnx_model(graph: Graph, variables: Any, ids: Ids = "int64") -> ir.Model:
@@ -51,7 +51,7 @@ def onnx_model(graph: Graph, variables: Any, ids: Ids = "int64") -> ir.Model:
 
 
 def save(models: Mapping[str, ir.Model], folder: Path, largest: int = LARGEST_FILE) -> None:
-    """Writes <name>.onnx for each model; where one has more weights than `largest`, those over 1 MB go to TABLES."""
+    """Write <name>.onnx for each model; if the weights of one exceed `largest` bytes, those over 1 MB go to TABLES."""
     sizes = {name: sum(v.const_value.nbytes for v in _weights(model)) for name, model in models.items()}
     if max(sizes.values()) > largest:
         _move_out(models, folder)
@@ -81,7 +81,7 @@ def _move_out(models: Mapping[str, ir.Model], folder: Path, threshold: int = 1_0
 
 
 def _allow_empty_axes(model: ir.Model) -> None:
-    """Lets a target shape's 0 mean 0, not "as before", so that B and K may be 0."""
+    """Lets a 0 in a Reshape's target shape mean 0, not "as before", so that B and K may be 0."""
     for graph in model.graphs():
         for node in graph:
             if node.op_type == "Reshape":
@@ -117,7 +117,7 @@ class _Inputs:
         return self._node("Cast", clipped, to=ir.DataType.INT32)
 
     def _padded(self, value: Value, rank: int) -> Value:
-        """One more slot, empty, where there is none."""
+        """The value with an empty history slot added if it has none."""
         if self.extra is None:
             one, zero = (self._constant(name, np.array([x])) for name, x in (("one", 1), ("zero", 0)))
             T = self._node("Shape", value, start=1, end=2)
@@ -137,7 +137,7 @@ class _Inputs:
 
 
 def _rename_history_length(graph: ir.Graph) -> None:
-    """Calls the length of what nodes compute SLOTS: by its shapes, onnxruntime sees which arrays can share memory."""
+    """Names the history length of computed values SLOTS: by shapes, onnxruntime sees which arrays can share memory."""
     for node in graph.all_nodes():
         for value in node.outputs:
             if value.shape is not None and value not in graph.outputs:

@@ -1,6 +1,6 @@
-"""The export of a run, made in a process of its own and there under its name only if it is whole and right.
+"""The export of a run in a process of its own; the folder appears under its name only if it is complete and correct.
 
-jax2onnx leaves jitted functions that it traced of no use. The process runs on the CPU: an accelerator may be in use,
+jax2onnx leaves jitted functions that it has traced unusable. The process runs on the CPU: an accelerator may be in use,
 and rounds float32 products where onnxruntime does not.
 """
 
@@ -36,10 +36,10 @@ from dienjax.export.own_process import _end_with_parent, _main
 _end_with_parent()
 _main()
 """
-"""Takes this very package, wherever it lies, and with -P no other module from the current folder."""
+"""Imports this very package, wherever it is, and with -P no other module from the current folder."""
 
 FAILED = "failed: "
-"""Begins the line with which the process tells its error."""
+"""The start of the line in which the process reports its error."""
 
 
 def export_run(
@@ -53,22 +53,22 @@ def export_run(
     store: Store | str | Path | None = None,
     force: bool = False,
 ) -> Path:
-    """The folder `output` with the run's chosen checkpoint, as `dienjax.serving.Ranker` reads it.
+    """Export the run's chosen checkpoint to the folder `output`, which `dienjax.serving.Ranker` reads ("onnx").
 
     Args:
-      run: run folder.
-      output: folder to write.
+      run: the run, or its folder.
+      output: the folder to write.
       form: "onnx" for onnxruntime, or "stablehlo" for XLA.
-      tables: how the numbers of the embedding tables are kept.
+      tables: the precision of the embedding tables.
       ids: dtype of the ONNX graphs' ids; those of StableHLO programs are int32.
-      split: a split of the store whose samples the ONNX graph is also compared on.
-      store: where that split is; the store that the run was trained on if left out.
+      split: a split of the store, on whose samples the ONNX graph is also compared with JAX.
+      store: the store of that split; by default the one that the run was trained on.
       force: replace the folder if it exists.
 
     Raises:
       ImportError: the extra "onnx" is not installed, or JAX is one that jax2onnx cannot read.
       FileExistsError: `output` exists, and `force` is False.
-      ValueError: an argument that is none of the known ones.
+      ValueError: an argument with an unknown value.
       RuntimeError: the export failed, or does not compute what JAX does; nothing is written.
     """
     run = run if isinstance(run, Run) else Run.open(run)
@@ -86,7 +86,7 @@ def export_run(
 
 
 def _write_apart(run: Path, folder: Path, options: Options) -> None:
-    """Calls `write_folder` in a process of its own; shows what it says."""
+    """Calls `write_folder` in a process of its own and shows its messages."""
     call = json.dumps({"run": str(run.absolute()), "folder": str(folder), "options": asdict(options)})
     command = [sys.executable, "-P", "-c", PROGRAM, str(Path(__file__).parents[1]), call]
     last: deque[str] = deque(maxlen=60)
@@ -128,7 +128,7 @@ def _main() -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process when the one that started it is gone, killed perhaps, and with it its end of stdin."""
+    """Ends this process when the one that started it, and with it the other end of stdin, is gone."""
 
     def wait() -> None:
         os.read(0, 1)

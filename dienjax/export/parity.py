@@ -1,4 +1,4 @@
-"""What was exported is compared with JAX on histories, candidates and ids of many kinds."""
+"""Parity of an export with JAX, on histories, candidates and ids of many kinds."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ WHAT_TO_DO = (
     "jax, jax2onnx and onnxruntime"
 )
 FAR_IDS = (2**32 + 2, 2**40)
-"""Ids that would be a known one, or padding, if only their last 32 bits were read."""
+"""Ids that would be a known id, or padding, if only their last 32 bits were read."""
 
 Served = Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
 """An exported function: arrays by name -> outputs by name."""
@@ -41,11 +41,11 @@ class Case:
 
 
 def cases(schema: Schema, inputs: Specs, max_len: int, ids: str) -> Iterator[Case]:
-    """Shapes from the smallest to one real request, histories that are empty, and what users get wrong.
+    """Cases from the smallest shapes to a real request, with empty histories and with what users get wrong.
 
     Args:
-      inputs: those of the ranker, of symbolic B, T and K.
-      ids: their dtype.
+      inputs: the ranker's inputs, with symbolic B, T and K.
+      ids: the dtype of the ids.
     """
     random, limit = np.random.default_rng(0), np.iinfo(ids)
     histories = {f"hist_{b.name}": b.name for b in schema.behaviours}
@@ -76,7 +76,7 @@ def cases(schema: Schema, inputs: Specs, max_len: int, ids: str) -> Iterator[Cas
 
 
 def jax_scores(ranker: Graph, variables: Any, cases: Sequence[Case]) -> list[np.ndarray]:
-    """The scores [B, K] of each case; JAX gets ids beyond int32 as others outside their table."""
+    """JAX's scores [B, K] of each case; ids beyond int32 are replaced by others outside their table."""
     step = jax.jit(ranker.call)
 
     def scores(arrays: Arrays) -> np.ndarray:
@@ -89,7 +89,7 @@ def jax_scores(ranker: Graph, variables: Any, cases: Sequence[Case]) -> list[np.
 def served_scores(
     graphs: Sequence[Graph], served: Mapping[str, Served], cases: Sequence[Case]
 ) -> dict[str, list[np.ndarray]]:
-    """The same by what was exported: the ranker, or the user encoder and then the candidate scorer.
+    """The same scores by what was exported: the ranker, or the user encoder and then the candidate scorer.
 
     Args:
       served: the exported functions by the names of the graphs.
@@ -121,10 +121,10 @@ def onnx_functions(folder: Path, graphs: Sequence[Graph]) -> dict[str, Served]:
 def parity_table(
     cases: Sequence[Case], inputs: Specs, got: Mapping[str, Sequence[np.ndarray]], want: Sequence[np.ndarray]
 ) -> str:
-    """The largest difference of each case, a column for each name of `got`.
+    """A table of the largest difference in each case, with a column for each name of `got`.
 
     Raises:
-      ValueError: one is above TOLERANCE, or not a number; the message says where, and with which inputs.
+      ValueError: a difference is above TOLERANCE, or NaN; the message says where, and with which inputs.
     """
     lines = [f"{'case':18}{'B':>5}{'T':>5}{'K':>5}" + "".join(f"{name:>18}" for name in got)]
     for case, *got_BK, want_BK in zip(cases, *got.values(), want, strict=True):
@@ -134,12 +134,12 @@ def parity_table(
 
 
 def largest_difference(got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> float:
-    """Over all cases."""
+    """The largest difference over all cases."""
     return max(float(difference(*pair).max(initial=0)) for pair in zip(got, want, strict=True))
 
 
 def difference(got: np.ndarray, want: np.ndarray) -> np.ndarray:
-    """Of each score, relative to the largest where that is above 1."""
+    """The difference of each score, relative to the largest score if that is above 1."""
     return np.abs(got - want) / max(1.0, float(np.abs(want).max(initial=0)))
 
 
@@ -160,13 +160,13 @@ def _checked(name: str, case: Case, inputs: Specs, got_BK: np.ndarray, want_BK: 
 
 
 def worst(difference: np.ndarray) -> tuple[int, ...]:
-    """The index of the largest; NaN is larger than any number."""
+    """The index of the largest difference; NaN counts as larger than any number."""
     at = np.where(np.isnan(difference), np.inf, difference).argmax()
     return tuple(int(i) for i in np.unravel_index(at, difference.shape))
 
 
 def _inputs_at(inputs: Specs, arrays: Arrays, b: int, k: int) -> str:
-    """The inputs of one candidate, a line each; of a long history both ends."""
+    """The inputs of one candidate, one per line; a long history is shown by its two ends."""
     at: dict[str, Any] = {"B": b, "T": slice(None), "K": k}
     values = {name: arrays[name][tuple(at[str(dim)] for dim in spec.shape)] for name, spec in inputs.items()}
     with np.printoptions(threshold=12, linewidth=200):

@@ -1,4 +1,4 @@
-"""Makes of a Loop, in which jax2onnx copies every sequence at every step, a Scan with little in its body."""
+"""Turns a Loop, in which jax2onnx copies every sequence at every step, into a Scan with a small body."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from dienjax.export.nodes import Node, Value, constant, dims_of, replace
 
 
 def make_scan(loop: Node) -> None:
-    """Puts a Scan in the place of a Loop whose iteration number does no more than read the next of each sequence."""
+    """Replace a Loop by a Scan, if its iteration number is used only to read the next element of each sequence."""
     body: Any = loop.attributes["body"].as_graph()
     step, _, *inner = body.inputs
     if not all(node.op_type == "Gather" and node.inputs[0] in inner for node, _ in step.uses()):
@@ -58,7 +58,7 @@ def _is_copy(out: Value, inside: Value) -> bool:
 def _compute_before(loop: Node, body: ir.Graph, states: set[Value], sequences: dict[Value, Value]) -> None:
     """Moves nodes out of the body: those of constants, and those of sequences, computed for all steps at once.
 
-    `sequences` has the whole of each sequence by the body's element of it; it gains and loses some.
+    `sequences` maps the element that the body reads to the whole sequence; it is updated in place.
     """
     graph: Any = loop.graph
     whole = dict(sequences)
@@ -90,7 +90,7 @@ def _compute_before(loop: Node, body: ir.Graph, states: set[Value], sequences: d
 
 
 def _of_all_steps(loop: Node, node: Node, whole: dict[Value, Value]) -> Sequence[Value]:
-    """What a node of the body gives for inputs with a new first axis, computed before the loop."""
+    """The outputs of a node of the body for inputs with a new first axis, computed before the loop."""
     inputs = [whole.get(value, value) for value in node.inputs]
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     if node.op_type == "Einsum":  # one with four axes would divide by 0 in onnxruntime where B is 0
@@ -111,7 +111,7 @@ def _can_be_of_all_steps(node: Node) -> bool:
 
 
 def multiply_flat(scan: Node) -> None:
-    """Puts MatMul in the place of a body's Einsum of a kernel [A, B] and the state [B, C, D]."""
+    """Replace a body's Einsum of a kernel [A, B] and the state [B, C, D] by MatMul."""
     body = scan.attributes["body"].as_graph()
     initial = dict(zip(body.inputs, scan.inputs, strict=True))
     for node in list(body):

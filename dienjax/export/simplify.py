@@ -1,9 +1,9 @@
-"""Makes of what jax2onnx writes what onnxruntime runs fast: the same numbers, but for the order of some sums.
+"""Rewrites what jax2onnx writes so that onnxruntime runs it fast; only the order of some sums changes.
 
-JAX broadcasts and reshapes to explicit shapes, whose computation costs more than the arithmetic where arrays are small,
-and its scan becomes a Loop that copies every sequence at every step. Here operators broadcast by themselves, axes of 1
-come and go without a computed shape, and a Loop becomes a Scan, before which all is computed that does not depend on
-its state.
+JAX broadcasts and reshapes to explicit shapes, whose computation costs more than the arithmetic if arrays are small,
+and its scan becomes a Loop that copies every sequence at every step. Here operators broadcast by themselves, axes of
+size 1 come and go without a computed shape, and a Loop becomes a Scan, before which everything is computed that does
+not depend on its state.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ BROADCASTING = {
     "Sub", "Where",
 }  # fmt: skip
 MATRIX_PRODUCTS = {"ab,bc->ac", "abc,cd->abd", "abcd,de->abce"}
-"""Equations of Einsum that are MatMul."""
+"""Equations of Einsum that MatMul computes."""
 
 
 def simplify(model: ir.Model) -> None:
-    """Changes the model in place. It needs the shapes that jax2onnx wrote, with symbolic dimensions by name."""
+    """Simplify the model in place; it must have the shapes that jax2onnx wrote, with symbolic dimensions by name."""
     for node in list(model.graph):
         if node.op_type == "Loop":
             make_scan(node)
@@ -48,7 +48,7 @@ def simplify(model: ir.Model) -> None:
 
 
 def _broadcast(expand: Node) -> None:
-    """Takes an Expand out where it changes nothing, or its users broadcast as well by themselves."""
+    """Removes an Expand that changes nothing, or whose users broadcast by themselves."""
     expanded = expand.outputs[0]
     before = expand.inputs[0].producer()
     if before is not None and before.op_type == "Expand":
@@ -63,7 +63,7 @@ def _broadcast(expand: Node) -> None:
 
 
 def _together(shapes: Sequence[Dims | None]) -> Dims | None:
-    """The shape that broadcasting gives, or None where it cannot be told."""
+    """The shape that broadcasting gives, or None if it cannot be determined."""
     if any(dims is None or None in dims for dims in shapes):
         return None
     known = [dims for dims in shapes if dims is not None]
@@ -74,7 +74,7 @@ def _together(shapes: Sequence[Dims | None]) -> Dims | None:
 
 
 def _move_axes(reshape: Node) -> None:
-    """Puts Unsqueeze or Squeeze in the place of a Reshape that only adds or only drops axes of 1."""
+    """Replaces a Reshape that only adds or only drops axes of size 1 by Unsqueeze or Squeeze."""
     x = reshape.inputs[0]
     before, after = dims_of(x), dims_of(reshape.outputs[0])
     if before is None or after is None or None in (*before, *after):
@@ -87,7 +87,7 @@ def _move_axes(reshape: Node) -> None:
 
 
 def _extra_axes(few: Dims, many: Dims) -> list[int]:
-    """Which axes of `many`, all 1, are not in `few`; none where they differ in more."""
+    """Which axes of `many`, all of size 1, are not in `few`; none if the shapes also differ otherwise."""
     axes, left = [], list(few)
     for i, dim in enumerate(many):
         if left and left[0] == dim:
@@ -104,7 +104,7 @@ def _axes(node: Node, axes: Sequence[int]) -> Value:
 
 
 def _drop_axis(gather: Node) -> None:
-    """Puts Squeeze in the place of x[..., 0] of a last axis of 1, which came as a Gather of x transposed."""
+    """Replaces x[..., 0] with a last axis of size 1, which comes as a Gather of x transposed, by Squeeze."""
     x, index = gather.inputs
     transpose = x.producer()
     if transpose is None or transpose.op_type != "Transpose" or dims_of(index) != ():
@@ -115,7 +115,7 @@ def _drop_axis(gather: Node) -> None:
 
 
 def _make_matmul(einsum: Node) -> None:
-    """Puts MatMul in the place of an Einsum that is one."""
+    """Replaces an Einsum that is a matrix product by MatMul."""
     equation = einsum.attributes["equation"].as_string()
     if equation in MATRIX_PRODUCTS:
         replace(einsum, ir.node("MatMul", einsum.inputs))
@@ -126,13 +126,13 @@ def _make_matmul(einsum: Node) -> None:
 
 
 def _inserted(place: Node, node: Node) -> Value:
-    """The output of a node, which is put before `place`."""
+    """The output of a node, after inserting the node before `place`."""
     place.graph.insert_before(place, node)
     return node.outputs[0]
 
 
 def _transpose_once(transpose: Node) -> None:
-    """Makes one of two transpositions, and none of two that undo each other."""
+    """Merges two transpositions into one, and removes two that undo each other."""
     before = transpose.inputs[0].producer()
     if before is None or before.op_type != "Transpose":
         return
@@ -143,14 +143,14 @@ def _transpose_once(transpose: Node) -> None:
 
 
 def _drop_cast(cast: Node) -> None:
-    """Takes out a Cast to the same type, unless its graph would then give one value twice, which Scan gets wrong."""
+    """Removes a Cast to the same type, unless its graph would then return one value twice, which Scan gets wrong."""
     x, y = cast.inputs[0], cast.outputs[0]
     if x.dtype == y.dtype and not (x.is_graph_output() and y.is_graph_output()):
         ir.convenience.replace_all_uses_with(y, x, replace_graph_outputs=True)
 
 
 def _make_relu(maximum: Node) -> None:
-    """Puts Relu in the place of max(x, 0)."""
+    """Replaces max(x, 0) by Relu."""
     x, *others = maximum.inputs
     numbers = [value.const_value for value in others]
     if x.dtype == ir.DataType.FLOAT and all(n is not None and n.size == 1 and n.numpy() == 0 for n in numbers):
@@ -166,4 +166,4 @@ RULES = {
     "Reshape": _move_axes,
     "Transpose": _transpose_once,
 }
-"""What is done to each node, in the order of the graph, by its operator."""
+"""What is done to each node, by its operator; nodes are taken in the order of the graph."""

@@ -1,4 +1,4 @@
-"""The exported ranker is compared with JAX on all samples of a split, by the loader and metrics of an evaluation."""
+"""Parity of the exported ranker with JAX on all samples of a split, by the loader and metrics of an evaluation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +18,11 @@ from dienjax.training.step import make_eval_step
 
 
 class OnSplit:
-    """What JAX gives for the samples of a split; `compare` is for later, when jax2onnx has left its traces.
+    """JAX's scores of the samples of a split, computed before jax2onnx leaves its traces; `compare` comes after.
 
     Args:
-      variables: with float32 tables.
-      store: the run's own if empty.
+      variables: the model's variables, with float32 tables.
+      store: the path of the store; if empty, the run's own.
     """
 
     def __init__(self, run: Run, variables: dict[str, Any], split: str, store: str = "") -> None:
@@ -38,7 +38,7 @@ class OnSplit:
         """The number of samples, the largest difference of the ranker in `file`, the AUC or RMSE of both, as JSON.
 
         Args:
-          ids: dtype of the ranker's ids.
+          ids: the dtype of the ranker's ids.
           exact: whether its tables are float32 too.
 
         Raises:
@@ -49,7 +49,7 @@ class OnSplit:
 
 
 def _jax_step(model: Any, task: Task) -> EvalStep:
-    """Gives what is served, probabilities or predictions, in the place of logits."""
+    """An evaluation step that gives what is served, probabilities or predictions, in place of logits."""
     step = make_eval_step(model)
     return step if task == "regression" else lambda variables, batch: jax.nn.sigmoid(step(variables, batch))
 
@@ -94,13 +94,13 @@ def compare_scores(got: Scores, want: Scores, task: Task, exact: bool) -> dict[s
 
 
 def _auc_tolerance(label_C: np.ndarray) -> float:
-    """1e-5, or the share of one pair of a positive and a negative in a split that has fewer."""
+    """1e-5, or the share of a single pair of a positive and a negative in a split with fewer pairs."""
     positives = int(label_C.sum())
     return max(1e-5, 1 / max(1, positives * (len(label_C) - positives)))
 
 
 def split_text(facts: Mapping[str, Any]) -> str:
-    """The lines of parity.txt for what `OnSplit.compare` gave."""
+    """The lines of parity.txt for the result of `OnSplit.compare`."""
     name = next(name for name in ("auc", "rmse") if name in facts)
     both = [f"{'undefined' if x is None else f'{x:.5f}'} ({who})" for who, x in facts[name].items()]
     return (

@@ -32,10 +32,10 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def save_programs(serving: Sequence[Graph], variables: Any, folder: Path) -> None:
-    """Nothing; the existing `folder` then holds the program of each graph, and the parameters of them all.
+    """Write the program of each graph, and the parameters of them all, to the existing `folder`.
 
     Args:
-      serving: graphs of symbolic B, T and K.
+      serving: graphs with symbolic B, T and K.
       variables: what `model.apply` takes; the tables may be of reduced precision.
     """
     parameters, tree = named_leaves(variables), jax.tree.structure(variables)
@@ -70,7 +70,7 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _by_name(graph: Graph, tree: Any) -> Callable[[dict[str, Array], dict[str, Array]], dict[str, jax.Array]]:
-    """The graph as a function of dicts alone: no node of another type has to be in the file."""
+    """The graph as a function of dicts alone, so that the file needs no other type of pytree node."""
     names = named_leaves(jax.tree.unflatten(tree, range(tree.num_leaves)))
 
     def call(parameters: dict[str, Array], arrays: dict[str, Array]) -> dict[str, jax.Array]:
@@ -81,7 +81,7 @@ def _by_name(graph: Graph, tree: Any) -> Callable[[dict[str, Array], dict[str, A
 
 @contextmanager
 def _without_source_lines() -> Iterator[None]:
-    """Programs do not name the files of this machine that they were traced from."""
+    """A block in which programs are traced without the names of the source files on this machine."""
     limit = jax.config.values["jax_traceback_in_locations_limit"]
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
@@ -91,7 +91,7 @@ def _without_source_lines() -> Iterator[None]:
 
 
 def _check_files(folder: Path, files: list[Path]) -> None:
-    """Every file is there and, where the folder has an export.json, as it was written."""
+    """Raises unless every file is there and, if the folder has an export.json, as it was written."""
     facts = folder / "export.json"
     digests = _read(facts, lambda file: dict(unsealed(read_object(file))["files"])) if facts.is_file() else {}
     for file in files:
@@ -135,7 +135,7 @@ def _program(file: Path, exported: jax.export.Exported, parameters: dict[str, ja
 
 
 def _checked(program: str, arrays: Mapping[str, Array], specs: Mapping[str, Any]) -> dict[str, Array]:
-    """The arrays as the program takes them: ids in int32, and an empty slot where a history has none."""
+    """The arrays as the program takes them: ids in int32, and an empty slot for a history without any."""
     for name in sorted(arrays.keys() - specs.keys()):
         raise ValueError(f"{program} has no input {name!r}; {nearest(name, specs)}")
     for name in sorted(specs.keys() - arrays.keys()):
@@ -145,7 +145,7 @@ def _checked(program: str, arrays: Mapping[str, Array], specs: Mapping[str, Any]
 
 
 def _checked_array(where: str, array: Array, spec: Any, sizes: dict[str, int]) -> Array:
-    """Writes the sizes of B, T and K into `sizes`, or compares with those of the inputs before."""
+    """One of these arrays; its sizes of B, T and K are noted in `sizes`, or compared with those of earlier inputs."""
     array = array if isinstance(array, jax.Array) else np.asarray(array)
     fits = array.ndim == len(spec.shape) and all(
         size == (dim if isinstance(dim, int) else sizes.setdefault(str(dim), size)) and (size or str(dim) == "T")

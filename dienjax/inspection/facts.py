@@ -16,7 +16,7 @@ MOMENTS = 60
 Unit = Literal["dates", "unix seconds", "numbers"]
 Time = int | float
 Share = float | None
-"""In [0, 1], None where there is nothing to share."""
+"""In [0, 1]; None if there is nothing to take a share of."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,22 @@ class SplitFacts:
     """One split in numbers.
 
     Attributes:
-      users: how many have a sample; users_without_history: how many have one whose history is empty.
-      candidates: how many are stored; None where the target is an event and negatives are drawn.
-      k_max: candidates of one sample at most.
+      users: number of users with a sample.
+      users_without_history: number of users with a sample whose history is empty.
+      candidates: number of stored candidates; None if the target is an event and negatives are drawn.
+      k_max: the most candidates of one sample.
       label_mean: the label rate, or the mean label of a regression.
-      history: by percent, the least length that so many percent of the samples do not exceed.
+      history: percentiles of the history length, by percent.
       history_bins: samples with a history of 0, 1, 2-3, 4-7, 8-15, ... events.
-      unknown: share of ids that are unknown: by side (candidate, history, user), by field. A target that is an event
-        counts as the candidate; histories count in full, an event in each history that holds it.
+      unknown: share of unknown ids, by side (candidate, history, user) and field. A target that is an event counts as
+        the candidate; histories count in full, an event in each history that holds it.
       first, last: the earliest and the latest time of a label.
-      leaks: samples whose history holds an event after the label's time; ties: at it, and none after.
+      leaks: samples whose history holds an event after the label's time.
+      ties: samples whose history holds an event at the label's time, and none after it.
       empty: samples without history.
-      auc_alone: the AUC of ranking the stored candidates by one of their fields alone, by field; auc_unknown: by
-        whether the id is unknown; None where there are too few labels, or others than 0 and 1.
+      auc_alone: the AUC of ranking the stored candidates by one of their fields alone, by field.
+      auc_unknown: the same by whether the field's id is unknown. Both are None if there are too few labels, or labels
+        other than 0 and 1.
     """
 
     samples: int
@@ -71,12 +74,12 @@ class Facts:
     """A store in numbers, all of them plain: `dataclasses.asdict` of it is JSON.
 
     Attributes:
-      settings: protocol, seed, fractions, min_count, as prepare was given them.
-      impressions: stored candidates that were shown; None where the targets are events.
-      users_without_events: users of the impressions of whom the log has no event.
+      settings: protocol, seed, fractions, min_count, as given to prepare.
+      impressions: stored candidates that were shown; None if the targets are events.
+      users_without_events: users of the impressions without an event in the log.
       time_unit: what the times are: dates, numbers that look like seconds since 1970, or numbers.
       activity: events in equal parts of the time from first to last.
-      hist_label_mean: share of the events that were a positive signal; None where the log does not say.
+      hist_label_mean: share of the events that were a positive signal; None if the log does not say.
     """
 
     path: str
@@ -134,7 +137,7 @@ def inspect(store: Store) -> Facts:
 
 
 def percentiles(count_L: np.ndarray) -> dict[str, int | None]:
-    """By percent, the least index that so many percent do not exceed, of counts [L] by index; None where all are 0."""
+    """Percentiles of an index with these counts [L]: the least one that p percent do not exceed; None if all are 0."""
     below_L = np.cumsum(count_L)
     total = int(below_L[-1])
     # In whole numbers: 0.1 * 30 is more than 3.
@@ -203,14 +206,14 @@ def _unknown(ids: np.ndarray) -> Share:
 
 
 def _unknown_before(id_E: np.ndarray) -> np.ndarray:
-    """How many unknown ids stand before each event row, and before the end [E + 1]."""
+    """The number of unknown ids before each event row and before the end [E + 1]."""
     before = np.zeros(len(id_E) + 1, np.int32 if len(id_E) < 1 << 31 else np.int64)
     np.cumsum(id_E == UNKNOWN, out=before[1:])
     return before
 
 
 def _by_magnitude(count_L: np.ndarray) -> list[int]:
-    """Counts by index, summed over the indices 0, 1, 2-3, 4-7, ..., up to the last that is not empty."""
+    """Counts by index, summed over the indices 0, 1, 2-3, 4-7, ..., up to the last bin that is not empty."""
     digits_L = np.frexp(np.arange(len(count_L)))[1]
     return np.trim_zeros(np.bincount(digits_L, count_L).astype(int), "b").tolist()
 

@@ -16,17 +16,17 @@ WIDTH = 80
 """Characters of a line."""
 
 TELLS, UNKNOWN_TELLS = 0.95, 0.05
-"""From which AUC on one field is suspicious, and how far from 0.5 that of being unknown."""
+"""The AUC above which a field alone is suspicious, and the distance from 0.5 above which being unknown is."""
 
 DIMS = (8, 18, 64)
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def inspect_store(path: str | Path) -> Facts:
-    """What the store in a folder holds, see `inspect`.
+    """What the store in a folder holds; see `inspect`.
 
     Raises:
-      FileNotFoundError, ValueError: no store, an incomplete or a damaged one.
+      FileNotFoundError, ValueError: there is no store, or an incomplete or damaged one.
     """
     store = Store.open(path)
     store.verify()
@@ -58,7 +58,7 @@ def text(facts: Facts) -> str:
 
 
 def alarms(facts: Facts) -> list[str]:
-    """A sentence for each split in which histories hold what was not there yet when the label came."""
+    """A sentence for each split whose histories hold events that were not there yet when the label came."""
     # The history of an impression is strictly before it; that of an event is what stands before it in the log.
     strict = facts.impressions is not None
     found = []
@@ -73,7 +73,7 @@ def alarms(facts: Facts) -> list[str]:
 
 
 def warnings(facts: Facts) -> list[str]:
-    """A sentence for each candidate field that alone tells the labels of a split, or nearly so."""
+    """A sentence for each candidate field that alone (almost) separates the labels of a split."""
     found = []
     for name, split in facts.splits.items():
         for field, auc in split.auc_alone.items():
@@ -92,7 +92,7 @@ def warnings(facts: Facts) -> list[str]:
 
 
 def shown_time(time: Time | None, unit: Unit) -> str:
-    """A time as a date (of UTC, with hours unless it is midnight), or as the number that it is."""
+    """A time as a date (in UTC, with hours and minutes unless it is midnight), or as the number that it is."""
     if time is None:
         return "-"
     if unit == "numbers":
@@ -142,7 +142,7 @@ def _next(facts: Facts) -> str:
 
 
 def _shortest(path: str) -> str:
-    """A path as it is, or from the current folder."""
+    """A path as it is, or relative to the current folder."""
     return min(path, os.path.relpath(path), key=len)
 
 
@@ -216,7 +216,7 @@ def _activity(facts: Facts) -> list[str]:
 
 
 def _percent(share: float | None) -> str:
-    """Exactly none is told from nearly none."""
+    """A share in percent; exactly 0 is told apart from nearly 0."""
     return "-" if share is None else f"{100 * share:.2f} %" if share else "0 %"
 
 
@@ -225,7 +225,7 @@ def _wrapped(sentence: str) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of columns, the first to the left, the others to the right; those that do not fit stand below."""
+    """Lines of columns, the first flush left, the others flush right; columns that do not fit follow below."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     fit = 2
     while fit < len(widths) and sum(widths[: fit + 1]) + 2 * fit <= WIDTH:

@@ -1,4 +1,4 @@
-"""Whether the files of an event store can be what prepare wrote."""
+"""The integrity of an event store: whether its files can be what prepare wrote."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ from dienjax.data.store import Candidates, Store, side
 from dienjax.schema import UNKNOWN, Behaviour, Side, Sparse
 
 BLOCK = 1 << 20
-"""Samples that are looked at together, so that arrays stay small however long a split is."""
+"""Samples checked at a time, so that arrays stay small however long a split is."""
 
 
 def check(store: Store) -> None:
-    """Nothing, for a sound store.
+    """Check the integrity of a store.
 
     Raises:
-      ValueError: a time or label that is no number, times out of order within a user, an id outside of its table, a
-        sample that is of no user or ends outside of its user's events.
+      ValueError: a time or label that is not finite, times out of order within a user, an id outside its table, a
+        sample whose user does not exist or whose history ends outside the user's events.
     """
     _check_offsets(store)
     _check_finite(store)
@@ -25,7 +25,7 @@ def check(store: Store) -> None:
 
 
 def id_fields(store: Store, of: Side) -> list[Sparse]:
-    """The fields of the users, or of the candidates, that hold ids."""
+    """The sparse fields of the users, or of the candidates."""
     return [field for field in side(store.schema, of) if isinstance(field, Sparse)]
 
 
@@ -49,7 +49,7 @@ def _check_finite(store: Store) -> None:
 
 
 def _check_order(store: Store) -> None:
-    """Times must not fall within a user; from one user to the next they may."""
+    """Raises ValueError if times fall within a user; from one user to the next they may."""
     fall = np.flatnonzero(store.time_E[1:] < store.time_E[:-1]) + 1
     within = fall[store.offsets[np.searchsorted(store.offsets, fall)] != fall]
     if len(within):

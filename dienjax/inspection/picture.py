@@ -18,10 +18,10 @@ FORMATS = ("png", "svg", "pdf")
 
 
 def draw(facts: Facts, path: str | Path) -> None:
-    """Nothing; `path` then holds the picture: PNG, SVG or PDF by its ending.
+    """Draw the picture to `path`, as PNG, SVG or PDF by its suffix.
 
     Raises:
-      ValueError: another ending.
+      ValueError: another suffix.
       FileNotFoundError: no such folder.
     """
     path = Path(path)

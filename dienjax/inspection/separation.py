@@ -1,4 +1,4 @@
-"""Whether one candidate field alone tells the labels, as a column does that was written after the label."""
+"""Whether one candidate field alone separates the labels, as a column written after the label would."""
 
 import numpy as np
 
@@ -7,18 +7,18 @@ from dienjax.inspection.integrity import BLOCK, id_fields
 from dienjax.schema import UNKNOWN
 
 BINS = 256
-"""Numbers are ranked by the label mean of so many equally filled bins."""
+"""Numbers are ranked by the label mean of this many equally filled bins."""
 
 FEW, ENOUGH = 50, 400
-"""With fewer labels of either class an AUC says nothing; with enough, chance moves that of one bit by less than
-0.05."""
+"""With fewer labels than FEW of either class an AUC says nothing; from ENOUGH on, chance moves the AUC of one bit by
+less than 0.05."""
 
 
 def aucs(store: Store, shown: Candidates) -> tuple[dict[str, float | None], dict[str, float | None]]:
-    """The AUC of each candidate field alone, and of each id's being unknown; None of too few labels, or no 0 and 1.
+    """The AUC of each candidate field alone, and of whether its id is unknown; None if labels are too few or not 0/1.
 
-    A field ranks by the label mean that its value has in every other sample, and is measured on the samples between:
-    a field of many values gains nothing by what chance gave each.
+    A field ranks by the label mean of its value in every other sample, and is measured on the remaining samples: so a
+    field of many values gains nothing by chance.
     """
     alone: dict[str, float | None] = {}
     unknown: dict[str, float | None] = {}
@@ -37,7 +37,7 @@ def aucs(store: Store, shown: Candidates) -> tuple[dict[str, float | None], dict
 
 
 def _tallies(shown: Candidates, value_C: np.ndarray, size: int, edges: np.ndarray | None = None) -> np.ndarray:
-    """How often each value stands [half of the samples, label, value]; all 0 where a label is neither 0 nor 1."""
+    """How often each value occurs [half of the samples, label, value]; all 0 if a label is neither 0 nor 1."""
     tally = np.zeros(2 * 2 * size, np.int64)
     for start in range(0, len(shown.first) - 1, BLOCK):
         first = shown.first[start : start + BLOCK + 1]
@@ -52,7 +52,7 @@ def _tallies(shown: Candidates, value_C: np.ndarray, size: int, edges: np.ndarra
 
 
 def _label_mean(tally_LV: np.ndarray) -> np.ndarray:
-    """The label mean of each value, drawn towards that of all by one label more."""
+    """The label mean of each value, shrunk towards the overall mean by one additional label."""
     count_V = tally_LV.sum(axis=0)
     return (tally_LV[1] + tally_LV[1].sum() / max(1, count_V.sum())) / (count_V + 1)
 

@@ -1,4 +1,4 @@
-"""The order in which a source lays its fields side by side, and where each number of it stands in ours."""
+"""The order in which a source library concatenates its fields, and where each of our inputs is in it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Block = tuple[str, str]
 
 
 def check_columns(schema: Schema, columns: Sequence[str], embeddings: Sequence[str] = ()) -> None:
-    """Raises ValueError unless `columns` names every field of the schema once; lists all that is wrong with it.
+    """Raise ValueError, listing all that is wrong, unless `columns` names every field of the schema once.
 
     Args:
       embeddings: the names of the source's tables in its own order, for the message.
@@ -53,7 +53,7 @@ def dense(names: Sequence[str], schema: Schema) -> list[Block]:
 
 
 def tower_blocks(schema: Schema) -> list[Block]:
-    """Our tower's input (`models.output.tower_input`, `FeatureEmbedder`)."""
+    """The blocks of our tower's input (`models.output.tower_input`, `FeatureEmbedder`)."""
     names = [b.name for b in schema.behaviours]
     features: tuple[Any, ...] = (*schema.sparse, *schema.dense)
     of_side = [("field", f.name) for of in ("user", "candidate") for f in features if f.of == of]
@@ -61,7 +61,7 @@ def tower_blocks(schema: Schema) -> list[Block]:
 
 
 def positions(schema: Schema, source: Sequence[Block], ours: Sequence[Block]) -> np.ndarray:
-    """Where in the source each number of ours stands: ours[i] = source[positions[i]]."""
+    """The position in the source of each of our numbers: ours[i] = source[positions[i]]."""
     width = {f.name: schema.table(f.table).dim for f in schema.id_fields} | {f.name: 1 for f in schema.dense}
     ends = np.cumsum([0, *(width[name] for _, name in source)])
     start = dict(zip(source, ends[:-1], strict=True))
@@ -69,5 +69,5 @@ def positions(schema: Schema, source: Sequence[Block], ours: Sequence[Block]) ->
 
 
 def unit_positions(schema: Schema, columns: Sequence[str]) -> np.ndarray:
-    """Where in the source's joined behaviours [E] each number of ours stands."""
+    """The position in the source's concatenated behaviours [E] of each of our numbers."""
     return positions(schema, interests(columns, schema), interests([b.name for b in schema.behaviours], schema))

@@ -32,21 +32,21 @@ def from_state_dict(
 
     Ids are taken as they are: a table must have as many rows here as there, and id 0 must be padding there too.
     deepctr-torch must have its histories in the order of their candidate columns, or it compares items to categories.
-    Its DIN with softmax=True takes the embedding of the padding as the interest of an empty history, ours is 0.
+    Its DIN with softmax=True takes the padding embedding as the interest of an empty history; ours is 0.
 
     Args:
       source: "deepctr_torch" (0.3.0) or "torch_rechub" (0.9.0).
       name: "DIN" or "DIEN".
       schema: the fields; its embedding dims give way to those of the weights.
       state_dict: torch tensors or numpy arrays by the source's keys. Without `auxiliary_net` (deepctr-torch's DIEN with
-        use_negsampling=False) the variables have no `scorer`: the model predicts, its auxiliary loss is to be
-        initialised.
+        use_negsampling=False) the variables have no `scorer`: the model predicts, but its auxiliary network has yet to
+        be initialised.
       columns: every field of the schema, in the order of the source's feature columns: of deepctr-torch its SparseFeat
         and DenseFeat (a DenseFeat of several numbers is as many fields), of torch-rechub its target features, then its
         `features`.
-      tables: the source's name of an embedding that is called otherwise here, such as {"item": "target_item"}.
-      options: fields of the module that shapes do not tell, such as kind="AUGRU" or softmax=True; else the source's
-        defaults.
+      tables: the source's names of tables that are called differently here, such as {"item": "target_item"}.
+      options: fields of the module that do not follow from the weights' shapes, such as kind="AUGRU" or softmax=True;
+        by default the source's.
 
     Raises:
       ValueError: weights that do not fit, with all keys that are missing, unexpected or misshapen; columns that are not
@@ -117,7 +117,7 @@ def to_state_dict(
       columns, tables: as for `from_state_dict`.
 
     Raises:
-      ValueError: a model that the source does not have, with all the fields that differ.
+      ValueError: a model that the source does not have; the message lists all fields that differ.
     """
     m: Any = model
     name, schema = type(model).__name__, m.schema

@@ -42,11 +42,11 @@ FIELDS: dict[str, dict[str, tuple]] = {
         "auxiliary_activation": ("sigmoid",),
     },
 }
-"""The values of our modules' fields with which they compute what the library does; its default stands first."""
+"""The values of our modules' fields with which they compute what the library does; its default comes first."""
 
 
 def infer(name: str, shapes: Shapes) -> dict[str, Any]:
-    """The fields of our module that the keys and shapes tell."""
+    """The fields of our module that follow from the keys and shapes."""
     attention, tower = f"{_attention(name)}.dnn.", "dnn."
     found = {
         "attention_hidden": linear_widths(shapes, f"{attention}linears."),
@@ -63,8 +63,8 @@ def links(model: nn.Module, columns: Sequence[str], names: Mapping[str, str], sc
 
     Args:
       columns: every field in the order of the library's feature columns.
-      names: the library's `embedding_name` of the tables that are called otherwise here.
-      scorer: there is an auxiliary network, as with use_negsampling=True.
+      names: the library's `embedding_name` of the tables that are called differently here.
+      scorer: whether there is an auxiliary network, as with use_negsampling=True.
     """
     m: Any = model
     name, schema = type(model).__name__, m.schema
@@ -97,7 +97,7 @@ def _attention(name: str) -> str:
 
 
 def _recurrences(kind: str, units: Any) -> list[Link]:
-    """The extractor, an nn.GRU, and the evolution: another one, or a cell whose z writes (AGRU reads no z at all)."""
+    """The interest extractor, an nn.GRU, and the evolution: another one, or a cell whose z writes (AGRU ignores z)."""
     key = "interest_evolution.interest_evolution"
     extractor = recurrent("interest_extractor.gru", "extractor", units, "_l0")
     if kind in ("GRU", "AIGRU"):
@@ -116,7 +116,7 @@ def _scorer(hidden: tuple[int, ...], units: Any) -> list[Link]:
 
 
 def _hidden(key: str, module: str, hidden: tuple[int, ...], activation: str, normed: bool) -> list[Link]:
-    """A DNN but for its first Linear: the other Linears, the batch norms and what the activations learn."""
+    """A DNN without its first Linear: the other Linears, the batch norms and the activations' parameters."""
     found: list[Link] = []
     for i, width in enumerate(hidden):
         if i > 0:
@@ -137,7 +137,7 @@ def _dense(key: str, module: str, width: tuple[int, int], rows: Any = None) -> l
 
 
 def _activation(shapes: Shapes, key: str) -> str:
-    """The activation that the keys tell, if it has parameters."""
+    """The activation, if it has parameters and so appears in the keys; else empty."""
     if f"{key}activation_layers.0.alpha" in shapes:
         return "dice_deepctr_torch"
     return "prelu_torch" if f"{key}activation_layers.0.weight" in shapes else ""

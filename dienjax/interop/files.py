@@ -1,4 +1,4 @@
-"""Files of weights: .safetensors, .npz, and what torch.save wrote of a state_dict; nothing else is unpickled."""
+"""Files of weights: .safetensors, .npz, and a state_dict written by torch.save; only tensors are unpickled."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -15,15 +15,16 @@ from dienjax.storage.files import new_file
 TORCH = (".pt", ".pth", ".bin")
 KINDS = (".safetensors", ".npz", *TORCH)
 MOST_UNPACKED = 2**30
-"""Bytes that any archive may unpack to; larger ones in proportion to their size: weights hardly compress."""
+"""Bytes that any archive may unpack to, in addition to 20 times its own size: weights hardly compress."""
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     """The tensors of a file by their keys, as numpy arrays.
 
     Raises:
-      ImportError: what reads this kind of file is not installed.
-      ValueError: another kind of file, a damaged one, or one that does not hold tensors alone.
+      FileNotFoundError: there is no such file.
+      ImportError: the package that reads this kind of file is not installed.
+      ValueError: a file of another kind, a damaged one, or one that holds more than tensors.
     """
     path = Path(path)
     kind = _kind(path)
@@ -68,7 +69,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _refuse_bomb(path: Path) -> None:
-    """Raises ValueError for an archive of arrays beyond any that its size can hold; nothing is unpacked for it."""
+    """Raises ValueError for an archive that would unpack to more than weights can, without unpacking it."""
     with ZipFile(path) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
     most = MOST_UNPACKED + 20 * path.stat().st_size
@@ -77,10 +78,12 @@ def _refuse_bomb(path: Path) -> None:
 
 
 def write_weights(path: str | Path, tensors: Mapping[str, np.ndarray], force: bool = False) -> None:
-    """Nothing; `path` then holds the tensors, in the kind that its ending names.
+    """Write the tensors to `path`, in the format that its suffix names.
 
     Raises:
       FileExistsError: the file exists, and `force` is False.
+      ImportError: the package that writes this format is not installed.
+      ValueError: an unknown suffix.
     """
     path = Path(path)
     kind = _kind(path)

@@ -1,4 +1,4 @@
-"""Weights between two name spaces: links that are applied either way, and one message for all that does not fit."""
+"""Weights mapped between two naming schemes: links that work in both directions, and one message for all misfits."""
 
 import math
 import warnings
@@ -23,10 +23,10 @@ class Link:
     """Tensors of a source, and the one of our leaves that holds their numbers.
 
     Attributes:
-      shapes: of the source's tensors, by key.
-      path: of our leaf, such as "params/tower/out/kernel"; "" where we have none: a counter, 0 on the way back.
-      view: the leaf made of the tensors, by moving and negating numbers alone. Its inverse need not be written: it
-        follows from where the view puts each number. Of two links to one leaf, the later decides.
+      shapes: the shapes of the source's tensors, by key.
+      path: the path of our leaf, such as "params/tower/out/kernel"; "" if we have none: a counter, written back as 0.
+      view: makes the leaf from the tensors, only by moving and negating numbers. Its inverse need not be written: it
+        follows from where the view puts each number. If two links have the same leaf, the later one decides.
     """
 
     shapes: Shapes
@@ -38,7 +38,7 @@ class Link:
         return self.view(*(np.broadcast_to(np.int8(0), shape) for shape in self.shapes.values())).shape
 
     def inverse(self, leaf: np.ndarray) -> dict[str, np.ndarray]:
-        """The source's tensors of which the view makes `leaf`."""
+        """The source's tensors from which the view makes `leaf`."""
         if self.view is same:
             return dict.fromkeys(self.shapes, leaf)
         ends = np.cumsum([math.prod(shape) for shape in self.shapes.values()])
@@ -51,12 +51,12 @@ class Link:
 
 
 def read(links: Sequence[Link], state_dict: Mapping[str, Any], where: str, advice: str) -> dict[str, Any]:
-    """Our variables {"params", "batch_stats"} from a source's tensors, as float32 arrays of their own.
+    """Our variables {"params", "batch_stats"} from a source's tensors, as float32 copies.
 
-    A tensor may be missing where another fills the same leaf: some files keep one of two tied tensors.
+    A tensor may be missing if another fills the same leaf: some files keep only one of two tied tensors.
 
     Raises:
-      ValueError: keys that are missing, unexpected or misshapen, all of them in one message; numbers not finite.
+      ValueError: keys that are missing, unexpected or misshapen, all in one message; numbers that are not finite.
     """
     got = {key: tuple(value.shape) for key, value in state_dict.items()}
     filled = {link.path for link in links if link.path and link.shapes.keys() <= got.keys()}
@@ -85,7 +85,7 @@ def write(links: Sequence[Link], variables: Mapping[str, Any], where: str) -> di
     """A source's tensors from our variables: the inverse of `read`.
 
     Raises:
-      ValueError: leaves that are missing, unexpected or misshapen, all of them in one message.
+      ValueError: leaves that are missing, unexpected or misshapen, all in one message.
     """
     leaves = named_leaves({name: variables.get(name, {}) for name in ("params", "batch_stats")})
     _check(
@@ -104,7 +104,7 @@ def write(links: Sequence[Link], variables: Mapping[str, Any], where: str) -> di
 
 
 def to_numpy(tensor: Any) -> np.ndarray:
-    """The array of a torch tensor, on whatever device and in whatever float type, or of anything like an array."""
+    """A torch tensor, on any device and of any float type, or anything array-like, as a float32 array."""
     if hasattr(tensor, "detach"):
         tensor = tensor.detach().cpu().float().numpy()
     return np.asarray(tensor, np.float32)

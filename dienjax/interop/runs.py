@@ -34,17 +34,22 @@ def import_run(
     tables: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> Run:
-    """A run folder whose checkpoint of step 0 holds the weights of the file.
+    """Write a run folder whose checkpoint of step 0 holds the weights of the file.
 
     Args:
-      path: of the run folder.
-      weights: file of a state_dict.
+      path: the run folder to write.
+      weights: the file of a state_dict.
       source, name, columns, tables: as for `from_state_dict`.
-      schema: event store, whose vocabularies the run keeps, or a schema.json.
+      schema: an event store, whose vocabularies the run keeps, or a schema.json.
       overrides: "section.key=value" of the config, as for `Config.load`; those of [model] are the options of
         `from_state_dict`. Without an auxiliary network in the weights loss.alpha is 0, unless it is set: the network
         is then initialised.
       force: replace the folder if it exists.
+
+    Raises:
+      FileNotFoundError: no file of weights, no store or schema.
+      FileExistsError: `path` exists, and is not a run folder or `force` is False.
+      ValueError: weights, columns or options that do not fit; see `from_state_dict` and `read_weights`.
     """
     check_free(path, force, PURPOSE, [Path(weights)])
     state_dict = read_weights(weights)
@@ -77,7 +82,7 @@ def import_run(
 
 
 def summary(run: Run) -> str:
-    """What was imported: the settings that the weights do not tell, and what to mind."""
+    """What was imported, as text: the settings that do not follow from the weights, and what to watch for."""
     m: Any = run.model
     told = json.loads((run.path / FILE).read_text(encoding="utf-8"))
     allowed = SOURCES[told["source"]].FIELDS[run.config.model.name]
@@ -109,7 +114,7 @@ def export_run(
     tables: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> int:
-    """Writes the trained weights as the source's state_dict; returns the number of tensors."""
+    """Write the trained weights as the source's state_dict; return the number of tensors."""
     run = run if isinstance(run, Run) else Run.open(run)
     tensors = to_state_dict(source, run.model, run.variables(), columns, tables=tables)
     write_weights(output, tensors, force)

@@ -1,4 +1,4 @@
-"""Links of PyTorch's own layers: Linear, BatchNorm1d, Embedding, GRU; and what their shapes tell of the sizes."""
+"""Links of PyTorch's own layers (Linear, BatchNorm1d, Embedding, GRU), and the widths that follow from their shapes."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,7 +9,7 @@ from dienjax.schema import Schema
 
 
 def tables(schema: Schema, prefix: str, names: Mapping[str, str]) -> list[Link]:
-    """Embedding tables; `names` has those that are called otherwise in the source."""
+    """Embedding tables; `names` has those that are called differently in the source."""
     return [
         Link({f"{prefix}{names.get(t.name, t.name)}.weight": (t.size, t.dim)}, f"params/embedder/{t.name}")
         for t in schema.tables
@@ -17,14 +17,14 @@ def tables(schema: Schema, prefix: str, names: Mapping[str, str]) -> list[Link]:
 
 
 def linear(key: str, kernel: str, bias: str, width: tuple[int, int], rows: np.ndarray | None = None) -> list[Link]:
-    """nn.Linear from F to G numbers: weight [G, F], ours [F, G]; `rows` is where our inputs stand in the source."""
+    """nn.Linear from F to G numbers: weight [G, F], ours [F, G]; `rows` are the source's positions of our inputs."""
     inputs, outputs = width
     turn: Callable = np.transpose if rows is None else lambda weight: weight.T[rows]
     return [Link({f"{key}.weight": (outputs, inputs)}, kernel, turn), Link({f"{key}.bias": (outputs,)}, bias)]
 
 
 def batch_norm(key: str, module: str, width: int) -> list[Link]:
-    """nn.BatchNorm1d; torch reads its num_batches_tracked only with momentum=None, we do not keep it."""
+    """nn.BatchNorm1d; torch reads its num_batches_tracked only with momentum=None, so we do not keep it."""
     names = {"weight": "params/{}/scale", "bias": "params/{}/bias"}
     names |= {"running_mean": "batch_stats/{}/mean", "running_var": "batch_stats/{}/var"}
     links = [Link({f"{key}.{name}": (width,)}, path.format(module)) for name, path in names.items()]
@@ -37,9 +37,9 @@ def recurrent(
     """nn.GRU, or a cell with its layout: gates r, z, n one below the other, as inputs wide as the state.
 
     Args:
-      units: where our units (inputs and states) stand in the source.
-      suffix: of the source's names, such as "_l0".
-      writes: z is the share of the new state, as our u; nn.GRU's is the share of the old one: u = σ(−z).
+      units: the source's positions of our units (inputs and states).
+      suffix: suffix of the source's names, such as "_l0".
+      writes: z is the share of the new state, like our u; nn.GRU's is the share of the old one: u = σ(−z).
       tied: one tensor is the bias of both sides (deepctr-torch's AUGRU), under two names.
     """
     H = len(units)
@@ -62,7 +62,7 @@ def recurrent(
 
 
 def repeated(units: np.ndarray, times: int) -> np.ndarray:
-    """The same order in each of `times` parts that stand side by side."""
+    """The same positions in each of `times` concatenated parts."""
     return np.concatenate([units + i * len(units) for i in range(times)])
 
 

@@ -38,11 +38,11 @@ FIELDS: dict[str, dict[str, tuple]] = {
         "auxiliary": ("inner",),
     },
 }
-"""The values of our modules' fields with which they compute what the library does; its default stands first."""
+"""The values of our modules' fields with which they compute what the library does; its default comes first."""
 
 
 def infer(name: str, shapes: Shapes) -> dict[str, Any]:
-    """The fields of our module that the keys and shapes tell."""
+    """The fields of our module that follow from the keys and shapes."""
     found: dict[str, Any] = {}
     attention = "attention_layers.0.attention.mlp."
     for field, prefix in (("tower", "mlp.mlp."), ("attention_hidden", attention)):
@@ -58,8 +58,8 @@ def links(model: nn.Module, columns: Sequence[str], names: Mapping[str, str], sc
 
     Args:
       columns: every field: the behaviours in the order of the library's history and target features, and `features`.
-      names: the library's name of the tables that are called otherwise here: of the feature that owns one.
-      scorer: of no account, its auxiliary loss has no parameters.
+      names: the library's names of the tables that are called differently here: of the feature that owns each.
+      scorer: unused, as its auxiliary loss has no parameters.
     """
     m: Any = model
     schema = m.schema
@@ -85,7 +85,7 @@ def _attention(f: int, field: str, width: int, hidden: tuple[int, ...], activati
 
 
 def _recurrences(f: int, field: str, width: int) -> list[Link]:
-    """An nn.GRU, and an AUGRU whose matrices are used as they are, one for each gate; its u writes, as ours."""
+    """An nn.GRU, and an AUGRU whose matrices are used as they are, one for each gate; its u writes, like ours."""
     key, path = f"interest_evolving_layers.{f}", f"params/evolution_{field}"
     found = recurrent(f"interest_extractor_layers.{f}", f"extractor_{field}", np.arange(width), "_l0")
     for letter, leaf in (("W", "cell/input_kernel"), ("U", "cell/kernel")):
@@ -98,7 +98,7 @@ def _recurrences(f: int, field: str, width: int) -> list[Link]:
 
 
 def _hidden(key: str, module: str, hidden: tuple[int, ...], activation: str) -> list[Link]:
-    """An MLP but for its first Linear; its Sequential has Linear, BatchNorm1d, activation, Dropout for each layer."""
+    """An MLP without its first Linear; its Sequential has Linear, BatchNorm1d, activation, Dropout for each layer."""
     found: list[Link] = []
     for i, width in enumerate(hidden):
         layer = f"dense_{i + 1}" if i + 1 < len(hidden) else "out"

@@ -8,7 +8,8 @@ Inside a scan the features come first and the batch last, [H, K, B]: gates are t
 operation runs over contiguous numbers, and no matmul needs a transposed copy.
 """
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +25,16 @@ update gate that nothing reads, as in deepctr-torch). tied: one tensor on both s
 per gate (DIEN, eq. 2-4; torch-rechub's AUGRU). author: the same, with the reset before the matmul and gates that start
 at 1 (the authors' TensorFlow cells)."""
 
+StepFunction: TypeAlias = Callable[[jax.Array, Any, jax.Array, Any], jax.Array]
+"""(state h [H, K, B], update gate u, candidate state h̃, score a [1, K, B] or None where there is none) -> h'."""
 
-def gru_step(state: jax.Array, update: jax.Array, candidate: jax.Array) -> jax.Array:
+
+def gru_step(state: jax.Array, update: jax.Array, candidate: jax.Array, score: Any = None) -> jax.Array:
     """h' = (1 − u)·h + u·h̃ (DIEN, eq. 5)."""
     return state + update * (candidate - state)
 
 
-def agru_step(state: jax.Array, score: jax.Array, candidate: jax.Array) -> jax.Array:
+def agru_step(state: jax.Array, update: Any, candidate: jax.Array, score: jax.Array) -> jax.Array:
     """h' = (1 − a)·h + a·h̃ (DIEN, eq. 10): the attention score is the update gate."""
     return gru_step(state, score, candidate)
 
@@ -45,6 +49,14 @@ def augru_step_author(state: jax.Array, update: jax.Array, candidate: jax.Array,
     return gru_step(state, 1 - (1 - score) * (1 - update), candidate)
 
 
+def step_function(step: Step | StepFunction, gate: Gate) -> StepFunction:
+    """The function of that name; AIGRU is a GRU whose input is scaled (DIEN, eq. 9). A function is itself."""
+    if callable(step):
+        return step
+    augru = augru_step if gate == "paper" else augru_step_author
+    return {"GRU": gru_step, "AIGRU": gru_step, "AGRU": agru_step, "AUGRU": augru}[step]
+
+
 def per_row(vector_F: jax.Array, x: jax.Array) -> jax.Array:
     """vector_F with as many axes as x [F, ...]."""
     return vector_F.reshape((-1,) + (1,) * (x.ndim - 1))
@@ -54,10 +66,10 @@ _zeros = nn.initializers.zeros
 
 
 class Cell(nn.Module):
-    """One step of the recurrence `step`; the gates are r, u, h̃ (AGRU: r, h̃)."""
+    """One step of the recurrence `step`, by name or a function; the gates are r, u, h̃ (AGRU: r, h̃)."""
 
     features: int
-    step: Step = "GRU"
+    step: Step | StepFunction = "GRU"
     gate: Gate = "paper"
     biases: Biases = "linen"
 
@@ -82,12 +94,8 @@ class Cell(nn.Module):
         if self.biases == "author":
             candidate_state, reset = by_column(kernel[:, -H:], reset * state_HKB), jnp.ones_like(reset)
         candidate = nn.tanh(candidate_input + reset * candidate_state)
-        if self.step == "AGRU":
-            new = agru_step(state_HKB, score, candidate)
-        elif self.step == "AUGRU":
-            new = (augru_step if self.gate == "paper" else augru_step_author)(state_HKB, update[0], candidate, score)
-        else:
-            new = gru_step(state_HKB, update[0], candidate)
+        # An AGRU has no update gate, or one that nothing reads.
+        new = step_function(self.step, self.gate)(state_HKB, update[0] if update else None, candidate, score)
         if mask is not None:
             new = jnp.where(mask, new, state_HKB)
         return new, new
@@ -109,7 +117,7 @@ class Cell(nn.Module):
         return jnp.zeros(shape).at[: -self.features].set(1.0 if self.biases == "author" else 0.0)
 
 
-def gate_count(step: Step, biases: Biases) -> int:
+def gate_count(step: Step | StepFunction, biases: Biases) -> int:
     """How many gates a cell's kernels have, the candidate included."""
     return 2 if step == "AGRU" and biases in ("linen", "paper", "author") else 3
 
@@ -125,11 +133,11 @@ class Recurrence(nn.Module):
     """The masked scan over a cell, from a zero state: padded steps keep the state and output 0.
 
     All candidates share the projection of a step's input. The gradient keeps the states and computes the gates again,
-    which takes less time than to store and to read them.
+    which takes less time than to store and to read them. `step` may be a function of your own, see `StepFunction`.
     """
 
     features: int
-    step: Step = "GRU"
+    step: Step | StepFunction = "GRU"
     gate: Gate = "paper"
     biases: Biases = "linen"
 

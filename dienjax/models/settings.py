@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import Annotated, Any, get_type_hints
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 """A number of steps or of validations; 0 often means never."""
@@ -44,6 +44,8 @@ def checked(where: str, hint: Any, value: Any) -> Any:
     given = tuple(value) if isinstance(value, list) else value
     try:
         return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(given)
+    except PydanticSchemaGenerationError as error:
+        raise ValueError(f"{where} is {value!r}; a config cannot set it, it is of type {hint}: leave it out") from error
     except ValidationError as error:
         reasons = dict.fromkeys(_reason(e, given) for e in error.errors())
         raise ValueError(f"{where} is {value!r}; expected {' or '.join(reasons)}") from error

@@ -1,4 +1,4 @@
-"""What a column of a log becomes: times, numbers, or values that get an id; a wrong value is named with its row."""
+"""The time and id columns of a log, checked and converted; an error names the wrong value and its row."""
 
 from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
@@ -9,17 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Where = Callable[[int], str]
-"""What to call a row of the batch in an error, such as "line 17 of log.csv"."""
+"""Names a row of the batch in an error message, such as "line 17 of log.csv"."""
 
 EXACT = 2**53
-"""Every whole number below it has a float64 of its own."""
+"""Whole numbers below this are exact in float64."""
 
 FAR = 2**33 * 1_000_000
-"""From here on, in the year 2242, float64 cannot tell a microsecond since 1970 from the next."""
+"""Microseconds since 1970 (the year 2242) from which float64 seconds cannot tell one microsecond from the next."""
 
 
 def times(column: pa.Array, name: str, where: Where) -> tuple[np.ndarray, str]:
-    """Times [R], int64 if whole numbers, else float64, and their kind: "number", or "date" for seconds since 1970.
+    """The times [R], int64 if whole, else float64, and their kind: "number", or "date" for seconds since 1970.
 
     A date without a zone is UTC. Text is read as a whole number, a number or an ISO 8601 date.
 
@@ -122,10 +122,11 @@ def largest_whole(time_R: np.ndarray) -> int:
 
 
 def refuse_mixed(name: str, dtypes: Collection[np.dtype], largest: int) -> None:
-    """Raises ValueError where parts of a time column are whole and others not, and float64 cannot hold the whole ones.
+    """Raise ValueError if a time column has fractions in some parts and whole numbers beyond float64 in others.
 
     Args:
-      dtypes: of all parts; largest: of their `largest_whole`.
+      dtypes: the dtypes of all parts.
+      largest: the maximum of `largest_whole` over the parts.
     """
     if len(dtypes) > 1 and largest >= EXACT:
         raise ValueError(
@@ -150,7 +151,7 @@ def _bad_time(name: str, where: Where, row: int, column: pa.Array) -> ValueError
 
 
 def id_type(name: str, types: Collection[pa.DataType]) -> pa.DataType:
-    """The one type that the values of an id column are read as: int64, uint64, float64, bool or string.
+    """The common type in which to read the values of an id column: int64, uint64, float64, bool or string.
 
     Raises:
       ValueError: types with no common order, such as numbers in one file and text in another.
@@ -184,7 +185,7 @@ def ids(column: pa.Array, name: str, type: pa.DataType, where: Where, required: 
     """The values of an id column as `type`; NaN is missing.
 
     Raises:
-      ValueError: a missing value in a column that needs one, or text that is no UTF-8.
+      ValueError: a missing value in a required column, or text that is not UTF-8.
     """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -202,10 +203,10 @@ def ids(column: pa.Array, name: str, type: pa.DataType, where: Where, required: 
 
 
 def ranked(parts: Sequence[pa.Array], untyped: Sequence[bool]) -> tuple[pa.Array, list[np.ndarray]]:
-    """The distinct values of all parts in ascending order, and the place (int32) of each part's values among them.
+    """The distinct values of all parts in ascending order, and the position (int32) of each part's values among them.
 
-    Where every part came from text files, which have no types, text that is a whole number in all values becomes int64;
-    so do floats without a fraction (a DataFrame's whole numbers beside missing ones). Text is in order of its bytes.
+    Text becomes int64 if every part comes from text files, which have no types, and all of it is whole numbers; so do
+    floats without fractions (a DataFrame's whole numbers beside missing ones). Text is sorted by its UTF-8 bytes.
 
     Raises:
       ValueError: numbers in one part and text in another.

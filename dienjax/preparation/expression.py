@@ -1,9 +1,9 @@
 """The numbers of a column, or of an expression over columns such as "rating >= 4 and price < 10", row by row.
 
-Only comparisons, `in`, and / or / not, + - * /, names of columns and constants are evaluated; nothing is ever called.
-What a text column is follows from the expression alone: text beside a text constant, true or false beside a logical
-operator, a number elsewhere. So it does not depend on the other rows, nor on how a log is cut into files. Where a
-whole log has nothing but numbers in a column that is compared with other text, the comparison is a mistake.
+Only comparisons, `in`, and / or / not, + - * /, names of columns and constants are evaluated; no function is called.
+How a text column is read follows from the expression alone: as text beside a text constant, as true or false beside a
+logical operator, as a number elsewhere. So it depends neither on other rows nor on how a log is cut into files. If a
+column that is compared with non-numeric text holds only numbers in the whole log, the comparison is refused.
 """
 
 import ast
@@ -21,7 +21,7 @@ from dienjax.errors import nearest
 from dienjax.preparation.columns import EXACT, Where
 
 LONGEST, DEEPEST = 10_000, 50
-"""Characters and levels that an expression may have."""
+"""The most characters and nesting levels of an expression."""
 
 ARITHMETIC: dict[type, Callable] = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide}
 COMPARISON: dict[type, Callable] = {
@@ -33,14 +33,14 @@ LOGIC: dict[type, Callable] = {
 }  # fmt: skip
 
 Value: TypeAlias = Any
-"""float64 or bool [R], the Arrow column of a text, or a constant."""
+"""float64 or bool [R], an Arrow column of text, or a constant."""
 
 
 def names_in(expression: str, known: Collection[str]) -> list[str]:
     """The columns that an expression reads; a column's own name is one.
 
     Raises:
-      ValueError: a name that is no column, or something that is no expression.
+      ValueError: an unknown column, or text that is not an expression.
     """
     if expression in known:
         return [expression]
@@ -56,7 +56,7 @@ def names_in(expression: str, known: Collection[str]) -> list[str]:
 
 
 def meant_as_text(expression: str) -> set[str]:
-    """The columns that an expression compares with text constants none of which is a number."""
+    """The columns that an expression compares with text constants, none of which is a number."""
     found = set()
     for node in ast.walk(ast.parse(expression, mode="eval")):
         if isinstance(node, ast.Compare):
@@ -69,7 +69,7 @@ def meant_as_text(expression: str) -> set[str]:
 
 
 def holds_numbers(column: pa.Array) -> bool:
-    """Whether a column is text and each of its values a number."""
+    """Whether a column is text whose values are all numbers."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if not _is_text(column.type):
@@ -84,13 +84,13 @@ def holds_numbers(column: pa.Array) -> bool:
 def numbers(
     batch: pa.RecordBatch, names: Collection[str], expression: str, where: Where, unit: bool = False
 ) -> np.ndarray:
-    """Finite numbers [R] (float32), with `unit` in [0, 1]: a column, or the value of an expression for each row.
+    """Finite numbers [R] (float32), in [0, 1] if `unit`: a column, or the value of an expression for each row.
 
     Args:
-      names: what `names_in` gave; all of them stand in the batch.
+      names: the result of `names_in`; the batch has all of these columns.
 
     Raises:
-      ValueError: a value that is missing or no such number, a number compared with text, a division by zero.
+      ValueError: a value that is missing or not such a number, a number compared with text, a division by zero.
     """
     if expression in names:
         value_R = _number_column(batch.column(expression), expression, where)
@@ -236,7 +236,7 @@ def _number(node: ast.expr, batch: pa.RecordBatch, where: Where) -> Value:
 
 
 def _truth(node: ast.expr, batch: pa.RecordBatch, where: Where) -> Value:
-    """True or false, or bool [R]; 1 and 0 are meant so, and a text column must hold true, false, 1 or 0."""
+    """True or false, or bool [R]; 1 and 0 count as true and false, and a text column must hold true, false, 1 or 0."""
     value = _value(node, batch, where)
     if isinstance(value, pa.Array):
         value = _cast(value, pa.bool_(), ast.unparse(node), where).to_numpy(zero_copy_only=False)
@@ -265,7 +265,7 @@ def _number_column(column: pa.Array, name: str, where: Where) -> np.ndarray:
 
 
 def _exact_column(column: pa.Array, name: str, where: Where) -> np.ndarray:
-    """Finite float64 [R] that are the column's very numbers: a whole one that is rounded may pass another."""
+    """Finite float64 [R], exactly the numbers of the column: a rounded whole number could overtake another one."""
     value_R = _number_column(column, name, where)
     good_R = np.isfinite(value_R) if pa.types.is_floating(column.type) else np.abs(value_R) < EXACT
     if not good_R.all():
@@ -287,7 +287,7 @@ def _present(column: pa.Array, name: str, where: Where) -> pa.Array:
 
 
 def _cast(column: pa.Array, type: pa.DataType, name: str, where: Where) -> pa.Array:
-    """A text column as numbers or bools, spaces around them apart; the first text that is none is named."""
+    """A text column as numbers or bools, surrounding spaces ignored; an error names the first text that is neither."""
     column = pc.utf8_trim_whitespace(column)
     try:
         return column.cast(type)

@@ -1,4 +1,4 @@
-"""The kernel of preparation: rows sorted by (user, time), whoever sorted them, to the ids and samples of a store."""
+"""The kernel of preparation: from rows sorted by (user, time) to the ids and samples of a store."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ REPEATED = "events of the same user, time and item as an earlier row"
 
 @dataclass(frozen=True)
 class Fields:
-    """Which column is what: `attributes` are of the event, `users` of the user, context and dense of an impression."""
+    """The roles of the columns: `attributes` of the event, `users` of the user, context and dense of an impression."""
 
     user: str
     item: str
@@ -38,7 +38,7 @@ class Fields:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a store is made of a log; see `prepare`."""
+    """How a store is made from a log; see `prepare`."""
 
     protocol: Protocol
     fractions: Fractions
@@ -51,7 +51,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Sessions:
-    """N samples of impressions: those of one user at one time, rows first[n] to first[n + 1] of the sorted table."""
+    """N samples of impressions; sample n is one user at one time: rows first[n] to first[n + 1] of the sorted table."""
 
     first: np.ndarray
     user_N: np.ndarray
@@ -74,7 +74,7 @@ def build_store(
     columns: dict[str, Any],
     force: bool = False,
 ) -> Store:
-    """Writes the store of events and, where there are any, impressions, both sorted by (user, time), with shared codes.
+    """Write the store of events and, if there are any, impressions, both sorted by (user, time), with shared codes.
 
     Raises:
       ValueError: no training samples, a user attribute that changes, a single item, values unlike the earlier store's.
@@ -162,8 +162,8 @@ def _targets(
 ) -> dict[str, Samples]:
     """Samples whose target is an event; validation and test get their negative here.
 
-    `negatives` draws from the events that training does not know, as the positives are: those that made the vocabulary
-    are less often unknown, and "unknown" would be a hint at the positive.
+    `negatives` draws from the events that training does not know, like the positives: events that training knows have
+    unknown items less often, and an unknown candidate would then hint at the positive.
     """
     samples = {}
     for i, (name, end_N) in enumerate(split.ends.items()):
@@ -185,7 +185,7 @@ def _targets(
 
 
 def _pool(item_E: np.ndarray, wanted_E: np.ndarray) -> np.ndarray:
-    """The rows that negatives are drawn from: the wanted events, or all where those are of one item or none."""
+    """The rows that negatives are drawn from: the wanted events, or all events if those have fewer than two items."""
     row = np.flatnonzero(wanted_E)
     return row if len(row) and (item_E[row] != item_E[row[0]]).any() else np.arange(len(item_E))
 
@@ -199,7 +199,7 @@ def _impressions(
     vocabulary: dict[str, Vocabulary],
     fields: Fields,
 ) -> dict[str, Samples]:
-    """Samples of impressions: their candidates, and the events strictly before."""
+    """Samples of impressions: their candidates, and the user's events strictly before them."""
     end_N = splits.history_ends(user_E, time_E, sessions.user_N, sessions.time_N)
     samples = {}
     for name, index_n in split.shown.items():
@@ -214,12 +214,12 @@ def _impressions(
 
 
 def _marked_rows(first: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """True [R] in the rows of the sessions `index`."""
+    """A mask [R] of the rows of the sessions `index`."""
     return np.repeat(splits.marked(index, len(first) - 1), np.diff(first))
 
 
 def _per_user(name: str, table: Sorted, user: str, values: Values) -> np.ndarray:
-    """The code [U] of each user, -1 where the table has none of it; it must not change within a user."""
+    """The code [U] of each user in a column, -1 if there is none; it must not change within a user."""
     user_R, code_R = table.code[user], table.code[name]
     code_U = np.full(len(values[user]), -1, np.int32)
     code_U[user_R[::-1]] = code_R[::-1]
@@ -246,7 +246,7 @@ def _numbered(name: str, value: pd.Series, count_V: np.ndarray, minimum: int, se
 
 
 def _check_like(schema: Schema, settings: Settings) -> None:
-    """Raises ValueError where the fields differ from those of the earlier store."""
+    """Raises ValueError if the fields differ from those of the earlier store."""
     if settings.like is None:
         return
     earlier = settings.like.schema
@@ -289,7 +289,7 @@ def _remarks(
     has_impressions: bool,
     vocabulary: dict[str, Vocabulary],
 ) -> dict[str, dict[str, int]]:
-    """What was left out and why, and what is kept but may be a mistake of the log."""
+    """What was left out and why, and what is kept but may be a mistake in the log."""
     left_out = {} if has_impressions else {ONE_EVENT: int((np.diff(offsets) == 1).sum())}
     noticed: dict[str, int] = {}
     (left_out if settings.drop_duplicates else noticed)[REPEATED] = int(again_E.sum())

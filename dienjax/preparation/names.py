@@ -1,4 +1,4 @@
-"""Columns that cannot be fields: by a name that would fail only after training, or because they tell the label."""
+"""Columns that cannot be fields: their name would fail only after training, or they leak the label."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ RESERVED = frozenset(
 
 
 def refuse_reserved(fields: Fields, user_id: bool) -> None:
-    """Raises ValueError for a field with a name that something else has in what predict and exports read or give."""
+    """Raise ValueError for a field whose name is taken among the inputs and outputs of predict or of exports."""
     of_history = {f"{prefix}hist_{name}": name for name in fields.behaviours for prefix in ("", "neg_")}
     for name in _names(fields, user_id):
         if name in RESERVED or name in of_history:
@@ -28,7 +28,7 @@ def refuse_reserved(fields: Fields, user_id: bool) -> None:
 
 
 def refuse_told(fields: Fields, user_id: bool, label: str, read: Sequence[str]) -> None:
-    """Raises ValueError where a label is computed of columns, `read`, of which the model is given one."""
+    """Raise ValueError if one of the columns `read`, from which the label is computed, is also a field of the model."""
     for name in read:
         if name in _names(fields, user_id):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""A log in, an event store out: what the arguments of `prepare` must be, and the way from them to the kernel."""
+"""From a log to an event store: `prepare` checks its arguments and hands the sorted log to the kernel."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -46,10 +46,10 @@ def prepare(
     force: bool = False,
     progress: bool = False,
 ) -> Store:
-    """Writes the event store of a log to the folder `out` and opens it; what is given in memory is left as it is.
+    """Write the event store of a log to the folder `out` and open it; data given in memory is left unchanged.
 
     `events` has one row per event: a DataFrame, an Arrow table, or CSV, TSV or Parquet files (paths or a glob). Rows of
-    equal user and time keep their order. Fields are named as its columns. A missing attribute is unknown.
+    equal user and time keep their order. Fields are named after its columns. A missing attribute is unknown.
 
     Without impressions an event is a target if the user has an earlier one, and its negative is sampled:
 
@@ -58,32 +58,32 @@ def prepare(
     - `all` (the DIN paper, leave one out): each user's last event is in `test`, the one before in `valid`, the other
       targets in `train`. The fractions are not read.
 
-    A sample of `valid` and `test` then has two candidates, fixed here: the event and a popularity-weighted negative.
+    A sample of `valid` or `test` then has two candidates, fixed here: the event and a popularity-weighted negative.
 
     `impressions` are candidates that were shown, with the columns of user, item, time and attributes, and a label.
-    Those of one user at one time become one sample with K candidates; its history has the user's events strictly
-    before. They are split by `time` (the default: the latest test, those before validate) or by `user`.
+    Those of one user at one time become one sample with K candidates; its history is the user's events strictly before.
+    They are split by `time` (the default: the latest for testing, those before for validation) or by `user`.
 
     Args:
       attributes: columns of the event, such as its category; each becomes a behaviour after the item.
       user_attributes: columns of the impressions, or else of the events, that hold one value per user.
-      hist_label: a column or expression of the events in [0, 1], such as "rating >= 4": was it a positive signal?
+      hist_label: a column or expression of the events in [0, 1], such as "rating >= 4": 1 for a positive signal.
       label: a column or expression of the impressions: 0 or 1, or any number for regression.
       context: columns of the impressions whose values get ids, such as a position or a page.
       dense: columns of the impressions that hold numbers, used as they are.
-      min_count: an item or attribute that stands in fewer training rows is unknown.
-      drop_duplicates: whether only the first of events of equal user, time and item is kept.
+      min_count: an item or attribute value in fewer training rows than this is unknown.
+      drop_duplicates: whether to keep only the first of several events of equal user, time and item.
       like: an earlier store: its values keep their ids, and new values are unknown.
       grow: whether new values get ids after those of `like` instead.
-      engine: memory, or duckdb for a log larger than that; auto decides by the size of the files. The result is equal.
-      test_fraction: share of the users (or of the impressions, by time) that test; valid_fraction: of the others, that
-        validate.
+      engine: "memory", or "duckdb" for a log larger than memory, with the same result; "auto" decides by file size.
+      test_fraction: share of the users (protocol time: of the impressions) for testing.
+      valid_fraction: share of the others for validation.
       user_id: whether the user is a feature too.
-      force: whether to replace a store that stands there.
+      force: whether to replace an existing store.
 
     Raises:
       ValueError: a column that does not exist or cannot be read, no events, no training sample, a single item.
-      FileExistsError: `out` exists, and is no store or `force` is False; or a file of the log is in it.
+      FileExistsError: `out` exists, and is not a store or `force` is False; or a file of the log is in it.
     """
     out = Path(out).absolute()
     read = [log if isinstance(log, list | tuple) else [log] for log in (events, impressions)]

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def repeated(user_E: np.ndarray, time_E: np.ndarray, item_E: np.ndarray) -> np.ndarray:
-    """True [E] where an earlier row has the same user, time and item; rows are sorted by (user, time)."""
+    """A mask [E] of the rows that repeat the user, time and item of an earlier one; rows are sorted by (user, time)."""
     again_E = np.zeros(len(user_E), bool)
     same = (user_E[1:] == user_E[:-1]) & (time_E[1:] == time_E[:-1])
     tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
@@ -16,7 +16,7 @@ def repeated(user_E: np.ndarray, time_E: np.ndarray, item_E: np.ndarray) -> np.n
 
 
 def with_several(item_E: np.ndarray, value_E: np.ndarray) -> int:
-    """How many items stand with more than one value (-1, a missing one, does not count)."""
+    """The number of items that have more than one value (-1, a missing one, does not count)."""
     known = value_E >= 0
     item, value = item_E[known], value_E[known]
     any_V = np.zeros(item.max(initial=-1) + 1, value.dtype)

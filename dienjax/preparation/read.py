@@ -1,4 +1,4 @@
-"""Logs as rows of Arrow columns: CSV, TSV and Parquet files, DataFrames and Arrow tables, read in one form."""
+"""Logs as rows of Arrow columns, from CSV, TSV and Parquet files, DataFrames and Arrow tables."""
 
 import glob
 import io
@@ -19,7 +19,7 @@ from dienjax.errors import nearest
 from dienjax.preparation import columns, expression
 
 Log: TypeAlias = pd.DataFrame | pa.Table | str | Path | Sequence[str | Path]
-"""A log in memory, or the files that it stands in: a path, a glob or a list of them."""
+"""A log in memory, or the files that hold it: a path, a glob or a list of them."""
 
 COMPRESSION = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 DELIMITERS = (",", "\t", ";", "|")
@@ -31,8 +31,8 @@ class Roles:
     """Which columns of a log are read, and what for.
 
     Attributes:
-      attributes: id columns in which a missing value is unknown; the user and the item have one in every row.
-      numbers: column or expression (such as "rating >= 4") by the name of what it gives.
+      attributes: id columns in which a missing value is unknown; the user and the item need a value in every row.
+      numbers: column or expression (such as "rating >= 4") by the name of its result.
       unit: which of the numbers must lie in [0, 1].
     """
 
@@ -75,12 +75,12 @@ class Source:
     bytes: int = 0
 
     def where(self, row: int) -> str:
-        """What to call a row in an error: a line of a text file, a row (from 0) of anything else."""
+        """The name of a row in an error message: a line of a text file, a row (from 0) of anything else."""
         return f"{'line' if self.first_line else 'row'} {row + self.first_line}{self.name and f' of {self.name}'}"
 
 
 def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
-    """The rows of a log in its order, in blocks; `progress` is the title of a progress bar (on a terminal).
+    """The rows of a log in order, in blocks; `progress` is the title of a progress bar (on a terminal).
 
     Raises:
       FileNotFoundError: no such file.
@@ -132,11 +132,11 @@ def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
 
 
 def open_log(log: Log, roles: Roles) -> list[Source]:
-    """The tables that a log stands in; no rows are read yet.
+    """The tables that make up a log; no rows are read yet.
 
     Raises:
       FileNotFoundError: no such file.
-      TypeError: something that is no log.
+      TypeError: something that is not a log.
       ValueError: a file that is empty or cannot be read, or a DataFrame column of mixed types.
     """
     if isinstance(log, pd.DataFrame):
@@ -150,14 +150,14 @@ def open_log(log: Log, roles: Roles) -> list[Source]:
 
 
 def column_names(log: Log, roles: Roles) -> list[str]:
-    """The names of a log's columns; the roles tell what separates those of a text file."""
+    """The names of a log's columns; in a text file, the roles show which delimiter is the right one."""
     if isinstance(log, pd.DataFrame):
         return [str(name) for name in log.columns]
     return list(open_log(log, roles)[0].types)
 
 
 def log_bytes(log: Log, roles: Roles) -> int:
-    """About how much memory the rows of a log take."""
+    """The approximate size of a log's rows in memory, in bytes."""
     if isinstance(log, pd.DataFrame):
         return int(log.memory_usage(index=False).sum())
     return sum(source.bytes for source in open_log(log, roles))

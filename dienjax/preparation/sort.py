@@ -1,4 +1,4 @@
-"""A log sorted by (user, time) with codes for values, in memory or, larger than memory, by DuckDB: the same arrays."""
+"""A log sorted by (user, time), with codes for its values: in memory or, if it is larger, by DuckDB; equal results."""
 
 import os
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def sort_tables(
       engine: auto takes DuckDB for files that may need more than half of the free memory, if it is installed.
 
     Raises:
-      ImportError: DuckDB is asked for and not installed.
+      ImportError: DuckDB is asked for but not installed.
       ValueError: see `read.rows`; or types that differ between tables.
     """
     if engine == "auto":

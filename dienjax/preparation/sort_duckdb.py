@@ -12,11 +12,11 @@ from dienjax.preparation.read import BLOCK_ROWS, Rows
 from dienjax.preparation.tables import Sorted, Table, Values, rank_columns
 
 MEMORY = "1GB"
-"""What DuckDB keeps in memory; the rest goes to files beside the result."""
+"""How much DuckDB keeps in memory; the rest goes to files beside the result."""
 
 
 def sort_with_duckdb(tables: Sequence[Table], folder: Path, progress: bool = False) -> tuple[Values, list[Sorted]]:
-    """What `sort_tables` returns, with arrays that are mapped from files in `folder`.
+    """What `sort_tables` returns, with arrays memory-mapped from files in `folder`.
 
     Raises:
       ImportError: DuckDB is not installed.
@@ -78,9 +78,9 @@ def _load(database: Any, i: int, table: Table, progress: bool) -> Rows:
 
 
 def _fetch(database: Any, i: int, table: Table, folder: Path, dates: bool) -> Sorted:
-    """The sorted rows of table i, written to files one after the other and mapped from there.
+    """The sorted rows of table i, written to files block by block and memory-mapped from there.
 
-    Written, not mapped to be written: on a full disk that would be a signal that kills the process, not an error.
+    They are not written through a memory map: on a full disk a signal would kill the process, without an error.
     """
     ids, numbers = table.roles.ids, list(table.roles.numbers)
     codes = [f"coalesce(code{i}_{c}.code, -1) AS code{c}" for c in range(len(ids))]

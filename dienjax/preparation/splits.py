@@ -1,4 +1,4 @@
-"""Who trains and who tests: each protocol as a pure function from a sorted log to its samples and training rows."""
+"""Training, validation and test splits: each protocol as a pure function from a sorted log to its samples."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,9 +13,10 @@ class Split:
     """The samples of a protocol and what training may know.
 
     Attributes:
-      ends: by split name, per sample: its target's event row (protocols last and all).
-      shown: by split name, its impressions as numbers into all of them (protocols time and user).
-      train_E: events that training knows; train_U: users that training knows.
+      train_E: True for the events that training knows.
+      train_U: True for the users that training knows.
+      ends: the event row of each sample's target, by split name (protocols last and all).
+      shown: the indices of the impression samples, by split name (protocols time and user).
     """
 
     train_E: np.ndarray
@@ -26,7 +27,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Fractions:
-    """Shares of the users, or of the impressions, that test, and of the others that validate."""
+    """The share of users or impressions for testing, and the share of the others for validation."""
 
     test: float
     valid: float
@@ -34,7 +35,7 @@ class Fractions:
 
 
 def last(offsets: np.ndarray, fractions: Fractions) -> Split:
-    """Users are split, the target is the last event (DIEN paper); `train_all` has each target of the training users."""
+    """Users split at random, the target is the last event (DIEN paper); `train_all` has the training users' targets."""
     count_U = np.diff(offsets)
     parts = _split_users(count_U >= 2, fractions)
     train_U = marked(parts["train"], len(count_U))
@@ -46,7 +47,7 @@ def last(offsets: np.ndarray, fractions: Fractions) -> Split:
 
 
 def leave_one_out(offsets: np.ndarray) -> Split:
-    """Of every user the last event tests, the one before validates, the other targets train (DIN paper)."""
+    """Each user's last event for testing, the one before for validation, the other targets for training (DIN paper)."""
     count_U, last_U = np.diff(offsets), offsets[1:] - 1
     train_E = np.ones(offsets[-1], bool)
     train_E[last_U[count_U >= 1]] = False
@@ -58,7 +59,7 @@ def leave_one_out(offsets: np.ndarray) -> Split:
 
 
 def by_user(offsets: np.ndarray, user_N: np.ndarray, fractions: Fractions) -> Split:
-    """Impressions by user: those of a user all train, all validate or all test."""
+    """Impressions split by user: all those of a user are in the same split."""
     U = len(offsets) - 1
     parts = _split_users(marked(user_N, U), fractions)
     shown = {name: np.flatnonzero(marked(user, U)[user_N]) for name, user in parts.items()}
@@ -70,9 +71,9 @@ def by_user(offsets: np.ndarray, user_N: np.ndarray, fractions: Fractions) -> Sp
 def by_time(
     offsets: np.ndarray, time_E: np.ndarray, user_N: np.ndarray, time_N: np.ndarray, fractions: Fractions
 ) -> Split:
-    """Impressions by time: the latest test, those before validate; one moment is never divided.
+    """Impressions split by time: the latest for testing, those before for validation; one moment is never divided.
 
-    Training knows the events before the first impression that validates.
+    Training knows the events before the first impression of the validation split.
     """
     N, ordered_N = len(time_N), np.sort(time_N)
     test_n = share(fractions.test, N)
@@ -87,9 +88,9 @@ def by_time(
 
 
 def history_ends(user_E: np.ndarray, time_E: np.ndarray, user_N: np.ndarray, time_N: np.ndarray) -> np.ndarray:
-    """Per impression [N] one past the last event row of its user strictly before its time; all sorted by (user, time).
+    """For each impression [N], one past the user's last event row strictly before it; all sorted by (user, time).
 
-    For a user without earlier events it is where the user's events begin, or would.
+    For a user without earlier events it is where the user's events begin, or would begin.
     """
     # One sorted list of both, impressions before events of the same moment: the events passed so far are the end.
     is_event = np.concatenate([np.zeros(len(user_N), bool), np.ones(len(user_E), bool)])
@@ -108,7 +109,7 @@ def groups(user_R: np.ndarray, time_R: np.ndarray) -> np.ndarray:
 
 
 def share(fraction: float, n: int) -> int:
-    """How many of n a fraction is; at least one unless it or n is 0."""
+    """The fraction of n as a whole number; at least 1, unless either is 0."""
     return max(1, round(fraction * n)) if fraction and n else 0
 
 
@@ -121,7 +122,7 @@ def _split_users(eligible_U: np.ndarray, fractions: Fractions) -> dict[str, np.n
 
 
 def marked(index: np.ndarray, n: int) -> np.ndarray:
-    """True [n] at the indices."""
+    """A mask [n], True at the indices."""
     mask = np.zeros(n, bool)
     mask[index] = True
     return mask

@@ -1,4 +1,4 @@
-"""What sorting takes and gives: tables to read, rows sorted by (user, time), and codes for the values of columns."""
+"""The input and output of sorting: tables to read, rows sorted by (user, time), and codes for the values of columns."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,19 +12,19 @@ from dienjax.preparation.expression import names_in
 from dienjax.preparation.read import Log, Roles, Rows, column_names, log_bytes, rows
 
 Values = dict[str, pa.Array]
-"""The distinct values of each id column, ascending: a code is a place among them."""
+"""The distinct values of each id column, ascending; a code is a position among them."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A log to sort, its name in errors, and what its columns are."""
+    """A log to sort, its name in error messages, and the roles of its columns."""
 
     name: str
     log: Log
     roles: Roles
 
     def rows(self, progress: bool) -> Iterator[Rows]:
-        """`read.rows`, naming the table in errors, as all that reads it does."""
+        """The rows of `read.rows`; as everywhere here, an error names the table."""
         with self._named():
             yield from rows(self.log, self.roles, f"read {self.name}" if progress else "")
 
@@ -51,12 +51,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Sorted:
-    """R rows of a table by (user, time); rows of equal user and time keep the table's order.
+    """R rows of a table, sorted by (user, time); rows of equal user and time keep the table's order.
 
     Attributes:
-      time_R: int64 or float64; `dates`: whether they are seconds since 1970.
-      code: place of each value among the ascending distinct values of its column (int32, -1: missing), by column name.
+      time_R: int64 or float64.
+      code: position of each value among its column's distinct values (int32, -1: missing), by column name.
       number: float32 by name.
+      dates: whether the times are seconds since 1970.
     """
 
     time_R: np.ndarray
@@ -80,9 +81,9 @@ class Sorted:
 def rank_columns(
     tables: Sequence[Table], untyped: Sequence[bool], distinct: Callable[[int, str], pa.Array]
 ) -> tuple[Values, list[dict[str, np.ndarray]]]:
-    """The distinct values of each id column over all tables, ascending, and by table the place (int32) of its own ones.
+    """The distinct values of each id column over all tables, ascending, and per table the position (int32) of its own.
 
-    `distinct(i, name)` are the distinct values of a column of table i.
+    `distinct(i, name)` gives the distinct values of a column of table i.
     """
     values: Values = {}
     places: list[dict[str, np.ndarray]] = [{} for _ in tables]

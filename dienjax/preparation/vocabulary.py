@@ -1,4 +1,4 @@
-"""Values to ids: 1 for what training never saw or rarely, then by descending count; or as an earlier store has them."""
+"""Ids for values: 1 for those rare or absent in training, the others by descending count or as in an earlier store."""
 
 import hashlib
 import json
@@ -15,8 +15,8 @@ from dienjax.schema import FIRST_ID, UNKNOWN
 class Vocabulary:
     """The ids of a column: `frame` has (id, value, count) from id 2 on, `id_of_code` maps codes (-1: missing) to ids.
 
-    A count is how often the value stands in the training rows of this log. `reformed` values are those of an earlier
-    store written otherwise, such as 4 and 4.0.
+    A count is how often the value occurs in the training rows of this log. `reformed` is the number of values that the
+    earlier store writes differently, such as 4 and 4.0.
     """
 
     frame: pd.DataFrame
@@ -34,21 +34,21 @@ class Vocabulary:
         return len(self.id_of_code) > 1 and bool((self.id_of_code == UNKNOWN).all())
 
     def ids(self, code: np.ndarray) -> np.ndarray:
-        """int32 ids of codes of any shape."""
+        """The ids (int32) of codes of any shape."""
         return self.id_of_code[code]
 
 
 def number(
     value: pd.Series, count_V: np.ndarray, min_count: int = 1, like: pd.DataFrame | None = None, grow: bool = False
 ) -> Vocabulary:
-    """The vocabulary of distinct ascending values by how often training saw them.
+    """The vocabulary of distinct ascending values, given how often training saw each.
 
-    Those with at least `min_count` are known, by descending count, then value. With `like`, the frame of an earlier
-    vocabulary, its values keep their ids and their type, and others are unknown, or with `grow` are known after them.
+    Values with a count of at least `min_count` are known, by descending count, then value. With `like`, the frame of an
+    earlier vocabulary, its values keep their ids and their type; others are unknown, or with `grow` get the ids after.
 
     Raises:
-      ValueError: the earlier values are of another type, such as numbers and these text, and none of these is one of
-        them; or one to grow by cannot be of that type.
+      ValueError: the earlier values are of another type, such as numbers beside text, and none of them is found here;
+        or a value to add cannot be converted to their type.
     """
     order = np.argsort(-count_V, kind="stable")
     known = order[count_V[order] >= max(min_count, 1)]
@@ -71,10 +71,10 @@ def number(
 
 
 def _places(value: pd.Series, earlier: pd.Series) -> tuple[np.ndarray, int]:
-    """Where each earlier value stands among these, -1 where nowhere, and how many of them are written otherwise.
+    """The position of each earlier value among these, -1 if absent, and how many of them are written differently.
 
-    A file of text says "4" where another says "4.0" for one fraction among whole numbers, and true may be 1: where the
-    types differ, or no value is as before, one that only one of either is written like is the same.
+    One text file has "4" where another has "4.0", because of a single fraction among whole numbers, and true may be 1.
+    If the types differ, or no value is as before, two values are the same if no others on either side have their form.
     """
     kinds = [_kind(values) for values in (value, earlier)]
     at_R = np.full(len(earlier), -1)
@@ -104,7 +104,7 @@ def _kind(values: pd.Series) -> str:
 
 
 def _form(value: object) -> str:
-    """One text for what is written as 4 or 4.0, and for true, True and 1."""
+    """A common text for 4 and 4.0, and for true, True and 1."""
     text = str(int(value)) if isinstance(value, bool) else str(value)
     if text.lower() in ("true", "false"):
         return str(int(text.lower() == "true"))
@@ -113,7 +113,7 @@ def _form(value: object) -> str:
 
 
 def _as_before(value: pd.Series, earlier: pd.Series) -> pd.Series:
-    """New values in the type of the earlier ones: a single fraction would write 4 as 4.0 for all of them."""
+    """New values in the type of the earlier ones: otherwise a single fraction would turn every 4 into 4.0."""
     if not len(value) or not len(earlier) or value.dtype == earlier.dtype:
         return value
     if _kind(earlier) == "text":
@@ -129,5 +129,5 @@ def _as_before(value: pd.Series, earlier: pd.Series) -> pd.Series:
 
 
 def counts(code: np.ndarray, train: np.ndarray, size: int) -> np.ndarray:
-    """How often each of `size` codes stands where `train` is True."""
+    """How often each of `size` codes occurs where `train` is True."""
     return np.bincount(code[train & (code >= 0)], minlength=size)

@@ -1,4 +1,4 @@
-"""An exported model answers requests in raw values; onnxruntime and NumPy are all that it needs."""
+"""Serving of an exported model: requests in raw values, with onnxruntime and NumPy alone."""
 
 from dienjax.serving.ranker import Ranker
 

@@ -1,4 +1,4 @@
-"""Raw values of a request to the arrays of the graphs; a wrong value is named with its field and position."""
+"""Encoding of a request's raw values as the arrays of the graphs; an error names a wrong value's field and position."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,20 +12,20 @@ from dienjax.errors import nearest
 from dienjax.schema import FIRST_ID, PADDING, UNKNOWN, Schema
 
 Where = Callable[[int], str]
-"""What to call the value at a position in an error, such as "candidates['item'][3]"."""
+"""Names the value at a position in an error message, such as "candidates['item'][3]"."""
 
 Encode = Callable[[Where, list], np.ndarray]
-"""The N values of a field to an array [N]."""
+"""Encodes the N values of a field as an array [N]."""
 
 KINDS = (("text", {str}), ("true or false", {bool}), ("numbers", {int, float}))
 LARGEST = float(np.finfo(np.float32).max)
 
 
 def known_values(vocabulary: list, dtype: np.dtype) -> Encode:
-    """Encodes values as their place in the vocabulary, from id 2 on; None and what it lacks are unknown.
+    """An encoder of values by their position in the vocabulary, from id 2 on; None and what it lacks are unknown.
 
-    Numbers are equal or not, exactly. NaN is an error, and so is a float beyond 2**53 where the log held whole numbers:
-    it may stand for several.
+    Numbers are compared exactly. NaN is an error, and so is a float beyond 2**53 if the log held whole numbers: it may
+    stand for several.
     """
     id_of = dict(zip(vocabulary, range(FIRST_ID, FIRST_ID + len(vocabulary)), strict=True))
     if not vocabulary:  # then no type is wrong
@@ -44,7 +44,7 @@ def known_values(vocabulary: list, dtype: np.dtype) -> Encode:
 
 
 def ready_ids(size: int, dtype: np.dtype, padding: bool) -> Encode:
-    """Passes ids on; None and what is outside the table of `size` rows are unknown. `padding`: whether id 0 may be."""
+    """An encoder of ids as they are; None and ids outside the table are unknown. `padding`: whether id 0 is allowed."""
     expected = "the model was trained on ready-made ids: give a whole number, or None where it is unknown"
 
     def encode(where: Where, value_N: list) -> np.ndarray:
@@ -61,7 +61,7 @@ def ready_ids(size: int, dtype: np.dtype, padding: bool) -> Encode:
 
 
 def numbers(where: Where, value_N: list) -> np.ndarray:
-    """Encodes finite numbers as float32."""
+    """Encode finite numbers as float32."""
     value_N = _of_types(where, value_N, {int, float, bool}, "expected a number: convert it")
     for position, value in enumerate(value_N):
         if not -LARGEST <= value <= LARGEST:
@@ -89,8 +89,8 @@ def encode_lists(group: str, given: Mapping[str, Any], fields: Mapping[str, Enco
     """An array [N] for each field of `given`, in the order of `fields`.
 
     Raises:
-      ValueError: a field too few or too many, lists of different lengths, or a number that is none.
-      TypeError: `given` is no dict, a field no list, or a value of another type than the log's.
+      ValueError: a missing or unknown field, lists of different lengths, or a number that is not finite.
+      TypeError: `given` is not a dict, a field is not a list, or a value is of another type than the log's.
     """
     _check_names(group, given, fields)
     lists = {name: listed(f"{group}[{name!r}]", given[name]) for name in fields}
@@ -136,7 +136,7 @@ def listed(where: str, given: Any) -> list:
 
 
 def _of_types(where: Where, value_N: list, types: set[type], expected: str) -> list:
-    """The values, those of NumPy as Python's own."""
+    """The values, with NumPy scalars as Python's own types."""
     if set(map(type, value_N)) <= types:
         return value_N
     plain_N = [_plain(value) for value in value_N]

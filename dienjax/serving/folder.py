@@ -14,13 +14,13 @@ from dienjax.storage.files import inside, read_object, sha256
 FORMAT, FORM = 2, "onnx"
 GRAPHS = ("user_encoder.onnx", "candidate_scorer.onnx")
 TABLES = "tables.data"
-"""The large weights of all graphs, each once, where they are too many for the graphs' own files."""
+"""The large weights of all graphs, each once, if they are too large for the graphs' own files."""
 AGAIN = "copy the export's folder again, or export again"
 
 
 @dataclass(frozen=True)
 class Export:
-    """An export that was found whole.
+    """An export whose files were verified.
 
     Attributes:
       max_len: the most events of a history that the model reads.
@@ -45,7 +45,7 @@ def read_export(folder: str | Path) -> Export:
     """The export in `folder`, its files compared with their SHA-256.
 
     Raises:
-      FileNotFoundError: `folder` is no export, or lacks a file.
+      FileNotFoundError: `folder` is not an export, or lacks a file.
       ValueError: a file is damaged, or of a format that this version does not read.
     """
     folder = Path(folder)
@@ -69,7 +69,7 @@ def read_export(folder: str | Path) -> Export:
 
 
 def sealed(facts: dict[str, Any]) -> dict[str, Any]:
-    """The facts of an export with their own SHA-256 beside them, for export.json."""
+    """The facts of an export, with their own SHA-256, for export.json."""
     return {**facts, "sha256": _sha256(facts)}
 
 
@@ -105,7 +105,7 @@ def _export(folder: Path, facts: dict[str, Any]) -> Export:
 
 
 def verify(file: Path, digest: str) -> None:
-    """Raises FileNotFoundError or ValueError where a file of an export is not what export.json lists."""
+    """Raise FileNotFoundError or ValueError if a file of an export is not what export.json lists."""
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing, though export.json lists it; {AGAIN}")
     if sha256(file) != digest:

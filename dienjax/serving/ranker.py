@@ -30,12 +30,12 @@ class Ranker:
 
     Args:
       folder: what `dienjax export` wrote.
-      threads: among how many to divide the candidates of a call, at least 50 each; more than 1 pays where fewer calls
+      threads: how many threads share the candidates of a call, at least 50 each; more than 1 pays off if fewer calls
         come at once than there are cores.
-      cached_users: how many users to remember, those used last; 0 for none.
+      cached_users: how many users to remember, the most recently used; 0 for none.
 
     Raises:
-      FileNotFoundError: `folder` is no export, or lacks a file.
+      FileNotFoundError: `folder` is not an export, or lacks a file.
       ValueError: a file is damaged, or an argument is out of range.
       ModuleNotFoundError: onnxruntime is not installed.
     """
@@ -87,7 +87,7 @@ class Ranker:
     def top(self, n: int, history: Group, candidates: Group, user: Group | None = None) -> list[tuple[int, float]]:
         """The best n candidates as (position among the candidates, score), best first; equal scores by position.
 
-        Fewer candidates than n give all. Raises as `score`, and ValueError for n below 1.
+        If there are fewer than n candidates, all are returned. Raises as `score`, and ValueError for n below 1.
         """
         if n < 1:
             raise ValueError(f"Ranker.top: n is {n}; expected at least 1")
@@ -95,7 +95,7 @@ class Ranker:
         return [(int(k), float(score_K[k])) for k in np.argsort(-score_K, kind="stable")[:n]]
 
     def _score(self, history: Group, candidates: Group, user: Group | None) -> np.ndarray:
-        """`score`, as deep below the caller from there as from `top`: the warning names the caller's line."""
+        """The scores, for `score` and `top`: equally deep in the stack, so that the warning names the caller's line."""
         hist_T = encode_lists("history", history, self._history)
         candidate_K = encode_lists("candidates", candidates, self._candidates)
         user_1 = encode_values("user", {} if user is None else user, self._user)

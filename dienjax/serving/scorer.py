@@ -1,4 +1,4 @@
-"""The candidate scorer, whose work threads divide by candidates: its operators are too small to be divided."""
+"""The candidate scorer, whose candidates are divided among threads: its operators are too small to be divided."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +11,15 @@ from dienjax.serving.session import open_session
 Arrays = Mapping[str, np.ndarray]
 
 LEAST = 50
-"""Candidates of a part: with fewer, handing a part over costs more than it saves."""
+"""The fewest candidates of a part: with fewer, handing a part over costs more than it saves."""
 
 
 class Scorer:
-    """`scorer(states, candidates)`, several threads may call it at once.
+    """The candidate scorer of an export, called as `scorer(states, candidates)`; several threads may share one.
 
     Args:
       file: the graph.
-      threads: among how many to divide the candidates of one call.
+      threads: how many threads share the candidates of one call.
     """
 
     def __init__(self, file: Path, threads: int) -> None:
@@ -27,7 +27,7 @@ class Scorer:
         self._helpers = ThreadPoolExecutor(threads - 1) if threads > 1 else None
 
     def __call__(self, states: Arrays, candidates: Arrays) -> np.ndarray:
-        """What the encoder gave for B users, and the candidates' arrays [B, K] by name -> scores [B, K]."""
+        """The scores [B, K], from the encoder's output for B users and the candidates' arrays [B, K] by name."""
         K = next(iter(candidates.values())).shape[1]
         count = min(self._threads, K // LEAST)
         if self._helpers is None or count < 2:

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def open_session(file: Path) -> Any:
-    """The onnxruntime session of a graph, on the CPU, with one thread a call; several threads may call it at once.
+    """The onnxruntime session of a graph, on the CPU, with one thread per call; several threads may call it at once.
 
     Raises:
       ModuleNotFoundError: onnxruntime is not installed.

@@ -1,1 +1,1 @@
-"""Files and folders that are whole or absent."""
+"""Files and folders that are complete or absent."""

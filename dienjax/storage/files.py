@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole, and the fingerprint that tells so later."""
+"""Files that appear under their name only when they are complete, and the fingerprint that shows so later."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes `text` in UTF-8; a reader of `path` meets the old or the new content, never a part."""
+    """Write `text` in UTF-8; a reader of `path` sees the old or the new content, never a part."""
     with new_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         file.write(text)
         file.flush()
@@ -31,7 +31,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, data: Any) -> None:
-    """Writes `data` as indented JSON.
+    """Write `data` as indented JSON.
 
     Raises:
       ValueError: NaN or infinity in `data`, which JSON cannot hold.
@@ -52,7 +52,7 @@ def read_object(path: str | Path) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it holds anything else, or NaN, which is no JSON.
+      ValueError: it holds anything else, or NaN, which is not JSON.
     """
     try:
         data = json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant)
@@ -64,12 +64,12 @@ def read_object(path: str | Path) -> dict[str, Any]:
 
 
 def sealed(text: str) -> str:
-    """Lines of text and their SHA-256 in a comment after them."""
+    """Lines of text, followed by their SHA-256 in a comment."""
     return f"{text}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def is_sealed(path: Path) -> bool:
-    """Whether a file of UTF-8 is what `sealed` gave."""
+    """Whether a UTF-8 file is as `sealed` returned it."""
     text = path.read_bytes().decode("utf-8")
     return text == sealed(text.rpartition(SEAL)[0])
 

@@ -1,4 +1,4 @@
-"""Folders that appear under their name only when they are whole, and that replace nothing but their own purpose."""
+"""Folders that appear under their name only when they are complete, and that replace only folders of their own kind."""
 
 import ctypes
 import errno
@@ -11,12 +11,12 @@ from pathlib import Path
 from dienjax.storage.leftovers import held, hidden, remove, sibling
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
-"""Of Linux: relative to the current folder; the two names change places."""
+"""Linux's constants for "relative to the current folder" and "exchange the two names"."""
 
 
 @dataclass(frozen=True)
 class Purpose:
-    """What a folder is to be, such as "a run folder", and what tells whether a folder is one."""
+    """A kind of folder, such as "a run folder", and the test whether a folder is of that kind."""
 
     name: str
     recognises: Callable[[Path], bool]
@@ -32,7 +32,7 @@ def new_folder(
     """An empty temporary folder beside `path`; it becomes `path` on success and is removed on failure.
 
     With `force`, an empty folder or one of the same kind at `path` is replaced, but only after the new one is complete.
-    Where the system can, the two change places in one step, so that `path` is never absent.
+    If the system can, the two are exchanged in one step, so that `path` is never absent.
 
     Raises:
       FileExistsError: see `check_free`; checked before the work and again after it.
@@ -48,7 +48,7 @@ def new_folder(
 
 
 def check_free(path: str | Path, force: bool = False, purpose: Purpose = PLAIN, used: Iterable[Path] = ()) -> None:
-    """Refuses a path that a folder of a kind must not take.
+    """Refuse a path that a folder of a kind must not take.
 
     Raises:
       FileExistsError: something is there, and `force` is False; or it is neither empty nor of that kind, or it holds
@@ -68,7 +68,7 @@ def check_free(path: str | Path, force: bool = False, purpose: Purpose = PLAIN, 
 
 
 def is_empty(path: Path) -> bool:
-    """Whether it is a folder without anything in it."""
+    """Whether `path` is an empty folder."""
     return path.is_dir() and not any(path.iterdir())
 
 
@@ -78,7 +78,7 @@ def _absolute(path: str | Path) -> Path:
 
 
 def _publish(temporary: Path, path: Path, force: bool) -> None:
-    """Gives the folder `temporary` the name `path`; what had it goes, under the name of `temporary` or at once."""
+    """Gives the folder `temporary` the name `path`; what had that name gets the name of `temporary`, or is removed."""
     if force and os.path.lexists(path):
         if not _exchange(temporary, path):
             _rename_twice(temporary, path)
@@ -96,7 +96,7 @@ def _rename(temporary: Path, path: Path) -> None:
 
 
 def _exchange(a: Path, b: Path) -> bool:
-    """Lets two names change places in one step; False where the system cannot."""
+    """Exchanges two names in one step; False if the system cannot."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError, TypeError):
@@ -110,7 +110,7 @@ def _exchange(a: Path, b: Path) -> bool:
 
 
 def _rename_twice(temporary: Path, path: Path) -> None:
-    """The exchange of a system that has none: between its two steps `path` is absent, and `leftovers` mends a kill."""
+    """The exchange on other systems: between its two steps `path` is absent; after a kill, `leftovers` restores it."""
     old = sibling(path, "old")
     with ExitStack() as stack:
         with suppress(OSError):

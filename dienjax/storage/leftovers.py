@@ -1,7 +1,7 @@
-"""Hidden names beside a target, for what is not whole yet, and the removal of those that a killed process left behind.
+"""Hidden names beside a target, for what is not complete yet, and the removal of what a killed process left behind.
 
 A process holds a lock (flock) on what it hides for as long as it lives, however it ends. Process ids would not do: they
-are used again, and two containers or two machines have the same ones.
+are reused, and two containers or two machines have the same ones.
 """
 
 import os
@@ -33,10 +33,9 @@ def hidden(target: Path, folder: bool) -> Iterator[Path]:
 
 
 def clear(folder: Path, name: str | None = None) -> None:
-    """Removes what dead processes hid in `folder` beside the target `name`, or beside any.
+    """Remove what dead processes hid in `folder` beside the target `name`, or beside any.
 
-    Where a process died between moving the old target aside and putting the new one in its place, the old one is put
-    back.
+    If a process died between moving the old target aside and putting the new one in its place, the old one is put back.
     """
     with suppress(OSError):
         for path in list(folder.iterdir()):
@@ -52,10 +51,12 @@ def clear(folder: Path, name: str | None = None) -> None:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Holds the lock of a file or folder.
+    """Hold the lock of a file or folder.
 
     Raises:
-      FileNotFoundError: it is gone. BlockingIOError: another process holds it. OSError: there are no locks here.
+      FileNotFoundError: it is gone.
+      BlockingIOError: another process holds it.
+      OSError: there are no locks here.
     """
     if fcntl is None:
         raise OSError("no locks here")
@@ -70,12 +71,12 @@ def held(path: Path) -> Iterator[None]:
 
 
 def sibling(path: Path, what: str) -> Path:
-    """A hidden name beside `path` that nothing has; `what` is "tmp" or "old"."""
+    """An unused hidden name beside `path`; `what` is "tmp" or "old"."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{what}")
 
 
 def remove(path: Path) -> None:
-    """Removes a file, link or folder, as far as it is there."""
+    """Remove a file, link or folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)  # what stays, the next writer clears
     else:

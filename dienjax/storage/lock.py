@@ -14,15 +14,15 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FILE = ".lock"
-"""In the run folder: who trained in it last. It locks nothing by being there, so a copied folder is free."""
+"""In the run folder: who trained in it last. Its presence locks nothing, so a copied folder is free."""
 
 
 @contextmanager
 def lock(folder: str | Path) -> Iterator[None]:
     """Keep every other process from training in a run folder meanwhile.
 
-    The kernel lets go when the process ends, however it ends. Windows has no such lock, nor has every network file
-    system: there nothing is locked; the latter warns.
+    The kernel releases the lock when the process ends, however it ends. Windows has no such lock, nor have some network
+    file systems: there nothing is locked, and on the latter a warning says so.
 
     Raises:
       BlockingIOError: another process trains in the folder; the message says which, where and since when.

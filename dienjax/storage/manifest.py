@@ -15,10 +15,10 @@ FILE = "manifest.json"
 
 @contextmanager
 def manifest_of(folder: Path) -> Iterator[Callable[..., None]]:
-    """Writes the manifest of all that `folder` holds at the end.
+    """Write the manifest of everything that `folder` holds at the end.
 
-    What it yields, `record(file, *parts)`, is for large files: it hashes what is written to one, bytes or arrays, in
-    another thread meanwhile, so that nothing is read back.
+    The `record(file, *parts)` that it yields is for large files: it hashes what is written to a file, bytes or arrays,
+    in another thread meanwhile, so that nothing is read back.
     """
     recorded: dict[Path, Future[str]] = {}
     with ThreadPoolExecutor(_threads()) as pool:

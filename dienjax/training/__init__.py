@@ -1,1 +1,1 @@
-"""A data set and a config become a run: the loss, the step, the loop, checkpoints, metrics."""
+"""From a data set and a config to a run: the loss, the step, the loop, checkpoints, metrics."""

@@ -1,4 +1,4 @@
-"""Logits scaled to probabilities that hold on average, as fitted on logits and labels that training did not see."""
+"""Calibration of logits to probabilities, fitted on logits and labels that training did not see."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -15,8 +15,8 @@ def fit_scale(method: Method, logit_N: np.ndarray, label_N: np.ndarray) -> Scale
     """The scale that `method` fits: `platt` or `isotonic`.
 
     Raises:
-      ValueError: another method, labels of one class, labels other than 0 and 1, logits that are not finite, or (platt)
-        logits that fall where labels rise.
+      ValueError: an unknown method, labels of one class or other than 0 and 1, logits that are not finite, or (platt)
+        positives whose logits are not higher than those of negatives.
     """
     fits = {"platt": platt, "isotonic": isotonic}
     if method not in fits:
@@ -29,7 +29,10 @@ def fit_scale(method: Method, logit_N: np.ndarray, label_N: np.ndarray) -> Scale
 
 
 def platt(logit_N: np.ndarray, label_N: np.ndarray) -> Scale:
-    """sigmoid(slope logit + intercept), the two numbers of the largest likelihood (Platt 1999): the order stays."""
+    """sigmoid(slope · logit + intercept), fitted by maximum likelihood (Platt 1999, without smoothed targets).
+
+    The order of the logits is kept.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -46,9 +49,10 @@ def platt(logit_N: np.ndarray, label_N: np.ndarray) -> Scale:
 
 
 def isotonic(logit_N: np.ndarray, label_N: np.ndarray) -> Scale:
-    """The rising function nearest to the labels: level in steps, straight between them, equal logits staying equal.
+    """Isotonic regression of the labels on the logits, interpolated linearly; it is non-decreasing, so ties may arise.
 
-    No probability is below 1 / (N + 2), nor above 1 less that (the rule of succession): N samples cannot tell never.
+    Probabilities are within [1 / (N + 2), 1 − 1 / (N + 2)] (rule of succession): N samples cannot show that an event
+    never happens.
     """
     from sklearn.isotonic import IsotonicRegression
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the training state (Orbax) and the loop position, whole or not there at all.
+"""Checkpoints of a run: the training state (Orbax) and the loop position, complete or absent.
 
 A run folder holds `checkpoints/last/<step>` (the newest two) and `checkpoints/best/<step>` (one). Each step folder
 has the arrays in `state`, their dtypes and shapes in `leaves.json`, the loop position in `position.json`, and the
@@ -38,9 +38,9 @@ KEEP: dict[str, int] = {"last": 2, "best": 1}
 
 
 def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> Path:
-    """The folder of the new checkpoint of `state` and `position`, complete on disk.
+    """Save `state` and `position` as a checkpoint; return its folder, complete on disk.
 
-    Steps above the one saved belong to a past that was abandoned (a damaged or overruled checkpoint): they are removed.
+    Steps above the one saved belong to an abandoned past (a damaged or overruled checkpoint): they are removed.
 
     Args:
       run: the run folder.
@@ -49,9 +49,9 @@ def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> P
       position: where the loop stands, as JSON: no NaN, no arrays.
 
     Raises:
-      TypeError: a leaf that is no array.
+      TypeError: a leaf that is not an array.
       ValueError: NaN in `position`, or an array without elements.
-      OSError: the disk is full; the checkpoints before stay whole.
+      OSError: the disk is full; the earlier checkpoints stay whole.
     """
     folder = _folder(run, kind)
     leaves = named_leaves(state)
@@ -75,7 +75,7 @@ def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> P
 
 
 def restore(run: str | Path, kind: Kind, abstract_state: Any) -> tuple[Any, dict[str, Any]]:
-    """The state and the position of the newest whole checkpoint; a damaged one is passed over with a warning.
+    """The state and the position of the newest whole checkpoint; a damaged one is skipped with a warning.
 
     Args:
       run: the run folder.
@@ -114,7 +114,7 @@ def restore(run: str | Path, kind: Kind, abstract_state: Any) -> tuple[Any, dict
 
 
 def steps(run: str | Path, kind: Kind) -> list[int]:
-    """The steps of the checkpoints of one kind, ascending, damaged ones included; empty where there is none."""
+    """The steps of the checkpoints of one kind, ascending, damaged ones included; empty if there are none."""
     folder = _folder(run, kind)
     return sorted(int(p.name) for p in folder.iterdir() if _is_step(p)) if folder.is_dir() else []
 
@@ -185,7 +185,7 @@ def _read_json(path: Path) -> Any:
 
 @contextmanager
 def _full_disk(run: str | Path, folder: Path, step: int) -> Iterator[None]:
-    """Says in one sentence that there is no room, also where Orbax does so in the words of its storage."""
+    """Raises OSError with one clear sentence for a full disk, also if Orbax reports it in its storage's words."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -204,7 +204,7 @@ def _full_disk(run: str | Path, folder: Path, step: int) -> Iterator[None]:
 
 @contextmanager
 def _orbax() -> Iterator[tuple[Any, Any]]:
-    """A blocking Orbax checkpointer and its `args` module, without absl's log: what fails is raised as well."""
+    """A blocking Orbax checkpointer and its `args` module, without absl's log: failures are raised anyway."""
     logger = logging.getLogger("absl")
     import orbax.checkpoint as ocp  # not at the top: the import takes a quarter of a second
 

@@ -1,4 +1,4 @@
-"""Which validation is the best one, and what a reader should know of the choice."""
+"""Which validation is the best one, and what a reader should know about the choice."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,20 +10,20 @@ from dienjax.training.config import Choose
 from dienjax.training.metrics import Task
 
 GUESSING = 0.55
-"""A validation AUC below this is hardly one."""
+"""A validation AUC below this is hardly better than guessing."""
 WORSE = 1.05
-"""The chosen log loss by the least one, from where on they disagree."""
+"""The ratio of the chosen checkpoint's log loss to the lowest one above which the two disagree."""
 
 
 def worth(metrics: dict[str, float], choose: Choose, task: Task) -> float:
-    """What a validation is worth, more is better; NaN where its measure is not defined."""
+    """What a validation is worth, higher is better; NaN if its metric is undefined."""
     if task == "regression":
         return -metrics["rmse"]
     return -metrics["logloss"] if choose == "logloss" else metrics[choose]
 
 
 def remarks(lines: Iterable[dict[str, Any]], choose: Choose) -> list[str]:
-    """A sentence for each thing in the lines of metrics.jsonl that makes the chosen checkpoint doubtful."""
+    """A sentence for each finding in the lines of metrics.jsonl that makes the chosen checkpoint doubtful."""
     lines = list(lines)
     found = []
     _, auc_Q = series(lines, "valid", "auc")

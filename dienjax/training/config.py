@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import Field as DataclassField
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -12,7 +13,7 @@ from flax import linen as nn
 from pydantic import Field
 
 from dienjax.errors import nearest
-from dienjax.models import MODELS
+from dienjax.models.by_name import model_class
 from dienjax.models.settings import Count, Share, Width, check, checked
 from dienjax.schema import Schema
 from dienjax.storage.files import sealed, write_text
@@ -94,9 +95,9 @@ class ModelConfig:
     """Which model, and the fields of its Linen module.
 
     Attributes:
-      name: "DIN" or "DIEN".
+      name: "DIN", "DIEN", or "package.module:Class" for a `dienjax.models.Model` of your own.
       dim: embedding dim of every table, or by table name; 0 keeps the schema's.
-      options: fields of the module `dienjax.models.MODELS[name]`; in TOML they stand beside name and dim.
+      options: fields of the model's module; in TOML they stand beside name and dim.
     """
 
     name: str = "DIEN"
@@ -105,21 +106,25 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check("model", self)
-        if self.name not in MODELS:
-            raise ValueError(f"model.name is {self.name!r}; {nearest(self.name, MODELS)}")
-        _refuse_unknown("model", self.options, {*self.defaults, "name", "dim"})
-        hints = get_type_hints(MODELS[self.name], include_extras=True)
+        hints = get_type_hints(model_class(self.name), include_extras=True)
+        _refuse_unknown("model", self.options, {f.name for f in self._fields} | {"name", "dim"})
         options = {k: checked(f"model.{k}", hints[k], v) for k, v in self.options.items()}
         object.__setattr__(self, "options", options)
 
     def build(self, schema: Schema) -> nn.Module:
         """The Linen module for the schema."""
-        return MODELS[self.name](schema=schema.with_dims(self.dim) if self.dim else schema, **self.options)
+        return model_class(self.name)(schema=schema.with_dims(self.dim) if self.dim else schema, **self.options)
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The fields of the module that a config may set, with their defaults."""
-        return {f.name: f.default for f in fields(MODELS[self.name]) if f.name not in ("schema", "parent", "name")}
+        """The defaults of the module's fields, as far as TOML has a word for them."""
+        return {f.name: f.default for f in self._fields if isinstance(f.default, bool | int | float | str | tuple)}
+
+    @property
+    def _fields(self) -> list[DataclassField]:
+        """The fields of the module that a config may set."""
+        module: Any = model_class(self.name)
+        return [f for f in fields(module) if f.name not in ("schema", "parent", "name")]
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ class Config:
     @property
     def auxiliary(self) -> bool:
         """Whether the run has an auxiliary loss, and so needs negative histories."""
-        return has_auxiliary(MODELS[self.model.name], self.loss)
+        return has_auxiliary(model_class(self.model.name), self.loss)
 
     def to_dict(self) -> dict[str, Any]:
         """The config as TOML holds it, every default filled in."""

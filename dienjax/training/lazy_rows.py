@@ -1,11 +1,11 @@
-"""A training step that reads and writes only the table rows of its batch: its cost does not grow with a vocabulary.
+"""A training step that reads and writes only the table rows of its batch: its cost does not grow with the vocabulary.
 
 The host lists the distinct rows that a batch touches and renumbers its ids to that list; the device gathers those rows
 of the tables and of the optimizer's state, takes the ordinary step on them, and scatters them back in place.
 
-For sgd, adagrad and rowwise_adagrad this equals the ordinary step, because there a row without a gradient rests. With
-adam, momentum, weight decay or `l2_embedding` it does not: here the rows that a batch does not touch rest, and neither
-they nor their moments decay, as with LazyAdam in TensorFlow and SparseAdam in PyTorch.
+For sgd, adagrad and rowwise_adagrad this equals the ordinary step, because there a row without a gradient stays as it
+is. With adam, momentum, weight decay or `l2_embedding` it does not: here the rows that a batch does not touch stay as
+they are, and neither they nor their moments decay, as with LazyAdam in TensorFlow and SparseAdam in PyTorch.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class RowsBatch:
     Attributes:
       batch: positions in place of ids; all else is unchanged.
       row_R: by table name, distinct ids (int32), padding and unknown first, so that these are their own positions;
-        those that only fill the list up lie beyond the table.
+        those that only pad the list lie beyond the table.
     """
 
     batch: Batch
@@ -40,11 +40,11 @@ class RowsBatch:
 
 
 def renumber(batch: Batch, schema: Schema) -> RowsBatch:
-    """The batch for the lazy step, from NumPy arrays; keeps nothing between calls, so any thread may call it.
+    """The batch for the lazy step, from NumPy arrays; no state is kept between calls, so any thread may call it.
 
-    R is two more than the ids in the batch that read the table, or the table's size where that is smaller: it depends
-    on shapes alone, so the step compiles once for each of them. An id outside its table counts as unknown (id 1), as
-    in `dienjax.models.embedding.look_up`.
+    R is two more than the number of the batch's ids that read the table, or the table's size if that is smaller: it
+    depends on shapes alone, so the step compiles once for each of them. An id outside its table counts as unknown
+    (id 1), as in `dienjax.models.embedding.look_up`.
     """
     groups = {"user": dict(batch.user), "history": dict(batch.history), "candidate": dict(batch.candidate)}
     if batch.negative is not None:
@@ -71,7 +71,7 @@ def make_lazy_train_step(
 ) -> Callable[[TrainState, RowsBatch, jax.Array], tuple[TrainState, Metrics]]:
     """A jitted, pure `step(state, rows_batch, root_key) -> (state, metrics)` that donates the old state.
 
-    State, metrics and randomness are those of `make_train_step`; state and checkpoints serve either step.
+    State, metrics and randomness are those of `make_train_step`; states and checkpoints fit either step.
     """
     update = make_update(model, tx, loss, unknown)
     sizes = {table.name: table.size for table in model.schema.tables}

@@ -15,6 +15,8 @@ from dienjax.data.loader import Dataset, Loader, Planned
 from dienjax.data.store import Store
 from dienjax.drawing.curves import plot_curves
 from dienjax.errors import Interrupted
+from dienjax.models.by_name import MODELS, title
+from dienjax.models.contract import check_model
 from dienjax.storage.files import write_json
 from dienjax.storage.lock import lock
 from dienjax.training import checkpoint
@@ -68,6 +70,8 @@ def fit(
     if config.fit.tensorboard:
         import_tensorboard()
     check_data(config, loader, valid_loader)
+    if config.model.name not in MODELS:
+        check_model(config.model.build(train.schema), config.model.name, config.auxiliary)
     path, identity = Path(path), data_identity(loader, valid_loader, store)
     with ExitStack() as held:
 
@@ -121,9 +125,9 @@ class _Loop:
         fit, steps = self.config.fit, self.loader.steps()
         self.state, self.position = start(self.run, self.tx, steps)
         done = int(self.state.step)
-        total, title = steps * fit.epochs, self.config.model.name
+        total, name = steps * fit.epochs, title(self.config.model.name)
         with (
-            Record(self.run.path, total, done, progress, fit.tensorboard, title) as self.record,
+            Record(self.run.path, total, done, progress, fit.tensorboard, name) as self.record,
             noted_signals() as self.arrived,
         ):
             self.since = time.perf_counter()
@@ -244,4 +248,5 @@ class _Loop:
         checkpoint.save(self.run.path, "last", self.state, asdict(self.position))
 
     def _plot(self) -> None:
-        plot_curves(self.record.lines, self.run.path / "curves.png", f"{self.config.model.name} · {self.run.path.name}")
+        name = title(self.config.model.name)
+        plot_curves(self.record.lines, self.run.path / "curves.png", f"{name} · {self.run.path.name}")

@@ -39,7 +39,7 @@ def has_auxiliary(model: Any, loss: LossConfig) -> bool:
 
 
 def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
-    """The mean of x where mask is True; 0 where nothing is, with a zero gradient."""
+    """The mean of x where mask is True; if it is nowhere True, 0 with a zero gradient."""
     return jnp.sum(jnp.where(mask, x, 0)) / jnp.maximum(jnp.sum(mask), 1)
 
 

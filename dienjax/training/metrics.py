@@ -1,6 +1,6 @@
-"""What an evaluation measures: exact on the host, and a mergeable AUC histogram for the training loop.
+"""The metrics of an evaluation: exact ones on the host, and a mergeable AUC histogram for the training loop.
 
-A metric that the data does not define (the AUC of one class, anything of no rows) is NaN, never a made-up number.
+A metric that the data does not define (the AUC of one class, any metric of no rows) is NaN, never a made-up number.
 """
 
 import math
@@ -28,9 +28,9 @@ def auc(score_N: np.ndarray, label_N: np.ndarray) -> float:
 
 
 def gauc(score_N: np.ndarray, label_N: np.ndarray, user_N: np.ndarray) -> float:
-    """The mean AUC of the users with both classes, weighted by their impressions; NaN if there is none.
+    """The mean AUC of the users with both classes, weighted by their impressions; NaN if there are none.
 
-    What the DIN paper calls AUC.
+    This is what the DIN paper calls AUC (eq. 10).
 
     Raises:
       ValueError: as `auc`.
@@ -42,7 +42,7 @@ def gauc(score_N: np.ndarray, label_N: np.ndarray, user_N: np.ndarray) -> float:
 
 
 def logloss(logit_N: np.ndarray, label_N: np.ndarray) -> float:
-    """The mean of -log p(label) in nats, from logits; NaN of no rows.
+    """The mean of -log p(label) in nats, from logits; NaN for no rows.
 
     Raises:
       ValueError: as `auc`.
@@ -52,7 +52,7 @@ def logloss(logit_N: np.ndarray, label_N: np.ndarray) -> float:
 
 
 def calibration(logit_N: np.ndarray, label_N: np.ndarray) -> float:
-    """The number of positives predicted by the number observed, 1 at best; NaN where none was observed.
+    """The predicted number of positives over the observed number, 1 at best; NaN if none was observed.
 
     Raises:
       ValueError: as `auc`.
@@ -62,12 +62,12 @@ def calibration(logit_N: np.ndarray, label_N: np.ndarray) -> float:
 
 
 def rmse(prediction_N: np.ndarray, target_N: np.ndarray) -> float:
-    """The root of the mean squared error; NaN of no rows."""
+    """The root mean squared error; NaN for no rows."""
     return math.sqrt(_mean(_error("rmse", prediction_N, target_N) ** 2))
 
 
 def mae(prediction_N: np.ndarray, target_N: np.ndarray) -> float:
-    """The mean absolute error; NaN of no rows."""
+    """The mean absolute error; NaN for no rows."""
     return _mean(np.abs(_error("mae", prediction_N, target_N)))
 
 
@@ -102,11 +102,12 @@ def to_json(metrics: dict[str, float]) -> dict[str, float | None]:
 
 
 def auc_histogram(logit_BK: jax.Array, label_BK: jax.Array, mask_BK: jax.Array, bins: int = 512) -> jax.Array:
-    """Counts [2, bins] of the negatives (row 0) and positives (row 1) by logit; the sum of two merges them.
+    """Counts [2, bins] of the negatives (row 0) and positives (row 1) by logit; two histograms are merged by adding.
 
     Bins are equal steps of asinh(2 logit): fine around 0, where an untrained model's logits lie, and wide enough for
-    rare clicks. On normal logits of mean -7 to 0 and deviation 0.2 to 10 the AUC is off by at most 0.001; with steps of
-    the probability it was up to 0.14, with steps of the logit clipped at 8 up to 0.02. A NaN logit is not counted.
+    rare clicks. On normal logits with mean -7 to 0 and standard deviation 0.2 to 10 the AUC is off by at most 0.001;
+    with equal steps of the probability it was off by up to 0.14, with steps of the logit clipped at 8 by up to 0.02. A
+    NaN logit is not counted.
     """
     unit_BK = jnp.arcsinh(2 * logit_BK.astype(jnp.float32)) / math.asinh(2 * EDGE)
     bin_BK = jnp.clip((unit_BK + 1) / 2 * bins, 0, bins - 1).astype(jnp.int32)
@@ -123,9 +124,9 @@ def auc_from_histogram(counts_2Q: np.ndarray) -> float:
 
 
 def _wins(negative_Q: np.ndarray, positive_Q: np.ndarray, before_Q: np.ndarray | float = 0.0) -> np.ndarray:
-    """Pairs that the positives of each ascending score level win: all negatives below, half of those level with them.
+    """Pairs that the positives of each ascending score level win: all negatives below, half of those at the same level.
 
-    `before_Q` negatives at the start of the array do not count, being another user's.
+    `before_Q` negatives at the start of the array do not count: they are other users'.
     """
     return positive_Q * (np.cumsum(negative_Q) - negative_Q / 2 - before_Q)
 
@@ -155,7 +156,7 @@ def _auc_by_group(score_N: np.ndarray, label_N: np.ndarray, group_N: np.ndarray)
 
 
 def _checked(where: str, score_N: np.ndarray, label_N: np.ndarray, *more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The scores as float64 and the labels as bool, once they are known to be sound."""
+    """The scores as float64 and the labels as bool, after checking them."""
     score_N, target_N = _matching(where, score_N, label_N, *more)
     wrong_N = (target_N != 0) & (target_N != 1)
     if wrong_N.any():

@@ -24,8 +24,8 @@ class OptimizerConfig:
       decay: factor per epoch of the exponential and staircase schedules, at most 1.
       warmup_steps: linear warm-up from 0; the schedule, and its decay per epoch, starts after it.
       weight_decay: decoupled for adamw; for the others added to the gradient, as torch does.
-      momentum: of sgd; 0 is none.
-      clip_norm: largest global norm of the gradient; 0 does not clip.
+      momentum: momentum of sgd; 0 for none.
+      clip_norm: largest global norm of the gradient; 0 for no clipping.
       rows: "lazy" updates only those rows of the tables that the batch reads, at a cost that does not grow with the
         vocabulary; "dense" all of them at each step, as the papers' Adam does. They are equal for sgd and adagrad; see
         `dienjax.training.lazy_rows` for adam, momentum and decay.
@@ -77,9 +77,10 @@ def make_optimizer(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -
 
 
 def scale_by_rowwise_rss(initial: float = 0.1, epsilon: float = 1e-7) -> optax.GradientTransformation:
-    """Adagrad's scaling with one accumulator for each row of an embedding table: the sum of the row's mean square
-    gradients, as in DLRM and FBGEMM (which start at 0). A table [V, D] has a state [V]; anything else is scaled
-    elementwise, as by `optax.adagrad`, whose start and epsilon these are.
+    """Adagrad's scaling with one accumulator for each row of an embedding table.
+
+    It sums the row's mean square gradients, as in DLRM and FBGEMM (which start at 0). A table [V, D] has a state [V];
+    anything else is scaled elementwise, as by `optax.adagrad`, which has the same start and epsilon.
     """
 
     def init(params: Any) -> optax.ScaleByRssState:

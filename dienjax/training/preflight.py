@@ -1,4 +1,4 @@
-"""What is checked of the data before training writes anything, and of each batch that cannot be seen before."""
+"""Checks of the data before training writes anything, and of each batch for what cannot be seen before."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from dienjax.training.config import Config
 from dienjax.training.metrics import Task
 
 FAR_LARGER = 5
-"""A training split with so many times the samples is worth a hint."""
+"""A training split with this many times the samples is worth a hint."""
 
 
 def check_data(config: Config, train: Loader, valid: Loader | None) -> None:
@@ -34,7 +34,7 @@ def check_data(config: Config, train: Loader, valid: Loader | None) -> None:
 
 
 def check_labels(batch: Batch, planned: Planned, task: Task) -> None:
-    """Raises ValueError for a label that the losses cannot take, the history's included, which may be soft."""
+    """Raise ValueError for a label that the losses cannot take; labels of the history may be soft."""
     if task == "binary" and (bad := _soft(batch.label_BK) & batch.mask_BK).any():
         raise _not_binary(batch.label_BK[bad][0], f"sample {planned.index[np.argwhere(bad)[0][0]]}")
     if (label := batch.hist_label_BT) is not None and (bad := (label < 0) | (label > 1)).any():
@@ -45,7 +45,7 @@ def check_labels(batch: Batch, planned: Planned, task: Task) -> None:
 
 
 def larger_split(store: Store, train: str) -> str:
-    """A hint that another training split has far more samples than `train`; empty where none has."""
+    """A hint that another training split has far more samples than `train`; empty if none has."""
     samples: dict[str, int] = store.info["samples"]
     most = max((name for name in samples if name.startswith("train")), key=samples.__getitem__, default=train)
     if samples[most] < FAR_LARGER * samples[train]:
@@ -57,7 +57,7 @@ def larger_split(store: Store, train: str) -> str:
 
 
 def _labels(dataset: Dataset) -> np.ndarray | None:
-    """All labels, where they can be had without drawing every batch."""
+    """All labels, if they can be had without drawing every batch; else None."""
     if isinstance(dataset, PaddedArrays):
         return np.where(dataset.mask_NK, dataset.label_NK, 0)
     if isinstance(dataset, StoreSplit) and dataset.shown is not None:

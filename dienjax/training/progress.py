@@ -1,4 +1,4 @@
-"""What a person sees of a run while it goes on: the progress bar, metrics.jsonl, TensorBoard files."""
+"""The visible progress of a run: the progress bar, metrics.jsonl, TensorBoard files."""
 
 import json
 import sys
@@ -17,12 +17,12 @@ BAR = "{desc} {percentage:3.0f}%|{bar:16}| {n}/{total} "
 
 
 def say(text: str) -> None:
-    """Prints a line on stderr, above the progress bar where there is one."""
+    """Print a line on stderr, above the progress bar if there is one."""
     tqdm.write(text, file=sys.stderr)
 
 
 class Record:
-    """Writes each measurement as a JSON line (and to TensorBoard on request) and shows the latest in a progress bar."""
+    """A run's measurements as JSON lines (and in TensorBoard on request), the latest also in the progress bar."""
 
     def __init__(self, run: Path, total: int, done: int, show: bool, tensorboard: bool, title: str) -> None:
         self.path = run / "metrics.jsonl"
@@ -54,7 +54,7 @@ class Record:
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
-        """Shows what is done in place of the time left, which then does not count the time that it took."""
+        """Show what is being done in place of the time left, whose estimate then leaves out the time that it took."""
         if self.bar.disable:
             yield
             return
@@ -68,7 +68,7 @@ class Record:
             self.bar.last_print_n, self.bar.last_print_t = self.bar.n, time.time()
 
     def write(self, kind: str, step: int, epoch: int, values: dict[str, float]) -> None:
-        """Adds a line of `kind` "train" or "valid"; a value that is not defined is null in it."""
+        """Add a line of `kind` "train" or "valid"; an undefined value is null in it."""
         line: dict[str, Any] = {"kind": kind, "step": step, "epoch": epoch, **to_json(values)}
         self.lines.append(line)
         self.file.write(json.dumps(line) + "\n")
@@ -87,10 +87,10 @@ class Record:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file, without a broken last one (a killed run leaves such).
+    """The lines of a JSON-lines file, without a broken last one, as a killed run leaves it.
 
     Raises:
-      ValueError: a broken line before the last, or one that holds no JSON object.
+      ValueError: a broken line before the last, or one that is not a JSON object.
     """
     lines = [(n, text) for n, text in enumerate(Path(path).read_bytes().splitlines(), 1) if text.strip()]
     found = []
@@ -110,7 +110,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 
 def import_tensorboard() -> Any:
-    """The module that writes TensorBoard files, or a ModuleNotFoundError that says what to install."""
+    """The module that writes TensorBoard files; without it, ModuleNotFoundError says what to install."""
     try:
         import tensorboardX
     except ModuleNotFoundError as error:

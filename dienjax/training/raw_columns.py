@@ -1,4 +1,4 @@
-"""Columns of raw values, of a DataFrame or an Arrow table, encoded value for value as a `Ranker` encodes requests."""
+"""Columns of raw values from a DataFrame or an Arrow table, encoded value for value as a `Ranker` encodes requests."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Encoded:
     """The M encoded values of a column, row after row.
 
     Attributes:
-      length_N: how many each row holds; None where it is one value each.
+      length_N: how many values each row holds; None if each holds one.
     """
 
     name: str
@@ -34,11 +34,11 @@ class Encoded:
 def raw_columns(table: pd.DataFrame | pa.Table, names: Iterable[str]) -> dict[str, Raw]:
     """The named columns as they stand.
 
-    What pandas marks as missing is None, and so is NaN in a column of floats or objects, which cannot say it otherwise;
-    NaN in a list, or in a column that knows missing values, stays NaN.
+    What pandas marks as missing is None, and so is NaN in a column of floats or objects, which have no other mark for
+    it; NaN in a list, or in a column of a nullable type, stays NaN.
 
     Raises:
-      ValueError: a column that is missing, stands twice, or holds neither numbers, text, booleans nor lists of them.
+      ValueError: a column that is missing, occurs twice, or holds neither numbers, text, booleans nor lists of them.
     """
     known = list(map(str, table.columns if isinstance(table, pd.DataFrame) else table.column_names))
     for name in names:
@@ -92,9 +92,9 @@ def _flat(name: str, raw: Raw) -> tuple[Raw, np.ndarray]:
 
 
 def _distinct(name: str, values: Raw) -> tuple[list, np.ndarray]:
-    """The distinct values in the order of their first appearance, and each value's place among them.
+    """The distinct values in the order of their first appearance, and each value's position among them.
 
-    Values that Arrow could change, or cannot compare, stay as they are, each on its own.
+    Values that Arrow could change, or cannot compare, stay as they are, each as a distinct one.
     """
     if isinstance(values, list):
         values = _same_in_arrow(values)
@@ -135,7 +135,7 @@ def _is_list(type: pa.DataType) -> bool:
 
 
 def _where(name: str, length_N: np.ndarray | None) -> Where:
-    """What to call the value at a position of the column."""
+    """The name of the value at a position of the column, for error messages."""
 
     def where(position: int) -> str:
         if length_N is None:

@@ -29,9 +29,9 @@ class Position:
     """Where the loop stands: the next batch is number `step` of `epoch`. Saved beside the state.
 
     Attributes:
-      best: the value of the chosen checkpoint, more is better.
-      worse: validations since then.
-      due: a signal stopped the validation of this state; it comes first.
+      best: the value of the chosen checkpoint, higher is better.
+      worse: number of validations since then.
+      due: whether a signal stopped the validation of this state, which then comes first.
     """
 
     epoch: int = 0
@@ -42,7 +42,7 @@ class Position:
 
 
 def data_identity(train: Loader, valid: Loader | None, store: Store | None) -> Sections:
-    """What tells the data of a run from other data: counts, history lengths, and the fingerprint of the store."""
+    """What identifies the data of a run: counts, history lengths, and the fingerprint of the store."""
     found: Sections = {} if store is None else {"store": {"digest": store.digest, **_samples(store.info)}}
     found["train"] = {**_rows(train), "steps": train.steps()}
     found["valid"] = {"rows": 0} if valid is None else _rows(valid)
@@ -50,10 +50,10 @@ def data_identity(train: Loader, valid: Loader | None, store: Store | None) -> S
 
 
 def reopen(path: Path, config: Config, schema: Schema, data: Sections, init_from: Run | str | Path | None) -> Run:
-    """The run that stands at `path`, once all agrees; where epochs or patience grew, its config.toml says so then.
+    """The run at `path`, if everything agrees with it; epochs or patience that grew are written to its config.toml.
 
     Raises:
-      ValueError: another schema, config, origin or data than the run's; the message has every difference.
+      ValueError: another schema, config, origin or data than the run's; the message lists every difference.
     """
     run = Run.open(path)
     run.check_schema(schema, "the training data")
@@ -78,10 +78,10 @@ def reopen(path: Path, config: Config, schema: Schema, data: Sections, init_from
 
 
 def start(run: Run, tx: optax.GradientTransformation, steps: int) -> tuple[TrainState, Position]:
-    """The newest state of a run and its position, or the state before the first step, where an epoch has `steps`.
+    """The newest state of a run and its position, or those before the first step; `steps` is the length of an epoch.
 
     Raises:
-      ValueError: the position is none of this data's.
+      ValueError: the position cannot occur with this data.
     """
     if not checkpoint.steps(run.path, "last"):
         return run.initial_state(tx), Position()
@@ -109,7 +109,7 @@ def _check_data(run: Run, data: Sections) -> None:
 
 
 def _recorded(run: Run) -> tuple[Sections, str]:
-    """What a run recorded of its data, and what to call that; without data.json (an older run) only the samples."""
+    """What a run recorded of its data, and a name for it; without data.json (an older run) only the samples."""
     found: Sections = {}
     given = "the data of the run"
     try:
@@ -126,14 +126,14 @@ def _recorded(run: Run) -> tuple[Sections, str]:
 
 
 def _changes(was: Sections, now: Sections) -> dict[str, tuple[Any, Any, str]]:
-    """Old value, new value and a line for the reader, by the key of what differs."""
+    """The old value, the new value and a line for the reader, for each key that differs."""
     old, new = ({f"{s}.{k}": v for s, part in c.items() for k, v in part.items()} for c in (was, now))
     pairs = {key: (_listed(old.get(key)), _listed(new.get(key))) for key in sorted(old | new)}
     return {key: (a, b, f"  {key}: {a!r} -> {b!r}") for key, (a, b) in pairs.items() if a != b}
 
 
 def _listed(value: Any) -> Any:
-    """TOML gives lists where Python has tuples."""
+    """The value, with a list for a tuple, as TOML has it."""
     return list(value) if isinstance(value, tuple) else value
 
 

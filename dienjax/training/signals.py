@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as something that a loop can look at when it is between two steps."""
+"""Ctrl-C and SIGTERM, noted so that a loop can act on them between two steps."""
 
 import signal
 from collections.abc import Iterator

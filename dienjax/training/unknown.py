@@ -1,9 +1,9 @@
-"""Ids that a training step takes for unknown, so that the vector of id 1 learns what it stands for: any other value.
+"""Ids that a training step hides as unknown, so that the embedding of id 1 is trained to stand for any other value.
 
-Without it that vector would never be trained where every value of the training rows is known, and a value that is met
-after training would be read as an arbitrary one. As for the out-of-vocabulary rows of CTR systems, a small share of the
-values is hidden; here by a hash of (step, table, id): within a step a value is hidden in histories, candidates and
-negatives alike, whatever the batch, the rows in memory or the number of devices.
+Otherwise that embedding would never be trained if every value of the training rows is known, and a value first met
+after training would get an arbitrary vector. As is usual for the out-of-vocabulary rows of CTR systems, a small share
+of the values is hidden, here by a hash of (step, table, id): within a step a value is hidden in histories, candidates
+and negatives alike, whatever the batch, the rows in memory or the number of devices.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from dienjax.schema import FIRST_ID, UNKNOWN, Schema
 
 
 def hide(batch: Batch, schema: Schema, share: float, key: jax.Array, row_R: Mapping[str, Array] | None = None) -> Batch:
-    """The batch with id 1 in the place of a share of the real values, chosen by `key` for each table.
+    """The batch with id 1 in place of a share of the real values, chosen by `key` for each table.
 
     Args:
       row_R: by table name, the ids that the batch's positions stand for; position 1 is then id 1. None: they are ids.

@@ -1,4 +1,4 @@
-"""The weights of an earlier run as the start of a new one: an embedding row goes where its value went."""
+"""Warm start: the weights of an earlier run as the start of a new one, each embedding row at its value's new id."""
 
 import json
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ FILE = "init.json"
 """In the run folder: where the weights came from, at which step, and the counts by table."""
 
 FRESH = -1
-"""Where a row map names no old row: the new row keeps its initialisation."""
+"""In a row map, stands for no old row: the new row keeps its initialisation."""
 
 Variables = dict[str, Any]
 
 
 def carry_weights(source: Run | str | Path, new: Run) -> None:
-    """Nothing; `new` then holds the weights of the run `source` as its checkpoint of step 0, and init.json.
+    """Write the weights of the run `source` as checkpoint 0 of `new`, and their origin as init.json.
 
     Raises:
-      FileNotFoundError: `source` is no run folder, or has no whole checkpoint.
+      FileNotFoundError: `source` is not a run folder, or has no whole checkpoint.
       ValueError: the two have different fields or parameters (all of them are listed), or vocabularies that cannot be
         compared.
     """
@@ -50,9 +50,9 @@ def carry_weights(source: Run | str | Path, new: Run) -> None:
 
 
 def match_rows(old: Run, new: Run) -> dict[str, np.ndarray]:
-    """The row map of each table that both runs have: by value, or by id where neither run has a vocabulary.
+    """The row map of each table that both runs have: by value, or by id if neither run has a vocabulary.
 
-    A table of ready-made ids that has shrunk gets none: nothing says which of its rows are left.
+    A table of ready-made ids that has shrunk gets none: it is unknown which of its rows are left.
 
     Raises:
       ValueError: only one of the runs has a vocabulary, or a table holds numbers in one and strings in the other.
@@ -79,7 +79,7 @@ def rows_by_value(old: pd.DataFrame, new: pd.DataFrame, size: int, where: str) -
     Args:
       old: the (id, value) of the old vocabulary.
       new: the (id, value) of the new vocabulary.
-      where: names the old table in the message.
+      where: the name of the old table in the message.
 
     Raises:
       ValueError: the two hold values of different kinds, such as numbers and strings.
@@ -98,13 +98,13 @@ def rows_by_value(old: pd.DataFrame, new: pd.DataFrame, size: int, where: str) -
 
 
 def rows_by_id(old_size: int, size: int) -> np.ndarray:
-    """The old row [V] of each of the `size` new rows, the same one, or FRESH from `old_size` on."""
+    """The old row [V] of each of the `size` new rows: the same one, or FRESH from `old_size` on."""
     row_V = np.arange(size)
     return np.where(row_V < old_size, row_V, FRESH)
 
 
 def carry_over(fresh: Variables, old: Variables, rows: Mapping[str, np.ndarray]) -> Variables:
-    """The old variables, with the rows of each table in `rows` where its map says, and fresh ones in between.
+    """The old variables, with each table's rows moved as its map in `rows` says, and fresh rows in between.
 
     A model's tables are the parameters of its `embedder`, by table name (`FeatureEmbedder`).
     """
@@ -133,13 +133,13 @@ def misfits(fresh: Variables, old: Variables, rows: Mapping[str, np.ndarray]) ->
 
 
 def count(source_V: np.ndarray, old_size: int) -> dict[str, int]:
-    """How many rows of real values a map carries over, leaves new, and drops of the old table."""
+    """How many rows of real values a map carries over, leaves fresh, and drops from the old table."""
     carried = int(np.count_nonzero(source_V[FIRST_ID:] != FRESH))
     return {"carried": carried, "new": len(source_V) - FIRST_ID - carried, "dropped": old_size - FIRST_ID - carried}
 
 
 def summary(run: Run) -> str:
-    """A line per table: how many rows the run took from the one it started from."""
+    """One line per table: how many rows the run took from the one it started from."""
     return "\n".join(
         f"{name}: {c['carried']:,} rows carried over, {c['new']:,} new, {c['dropped']:,} dropped"
         for name, c in _read(run)["tables"].items()
@@ -147,7 +147,7 @@ def summary(run: Run) -> str:
 
 
 def check_origin(run: Run, source: Run | str | Path | None) -> None:
-    """Raises ValueError where a run to be resumed did not start from the weights of `source`; None is always right."""
+    """Raise ValueError if a run to be resumed did not start from the weights of `source`; None is always right."""
     if source is None:
         return
     given = source.path if isinstance(source, Run) else Path(source)
@@ -164,7 +164,7 @@ def _read(run: Run) -> dict[str, Any]:
 
 
 def _values(vocabulary: pd.DataFrame) -> pd.Index:
-    """The values as an index of Python's own types: int32 or int64, text or category no longer differ."""
+    """The values as an index of Python's own types, so that int32 and int64, or text and category, do not differ."""
     return pd.Index(vocabulary["value"].tolist())
 
 
@@ -173,6 +173,6 @@ def _kind(values: pd.Index) -> str:
 
 
 def _other_fields(old: Schema, new: Schema) -> list[str]:
-    """A line for each group of fields that differs; their order counts, as it is that of the tower's inputs."""
+    """A line for each group of fields that differs; their order counts, because the tower's inputs follow it."""
     groups = ((name, getattr(old, name), getattr(new, name)) for name in ("behaviours", "sparse", "dense"))
     return [f"{name}: {list(was)} -> {list(now)}" for name, was, now in groups if was != now]

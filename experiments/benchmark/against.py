@@ -1,4 +1,4 @@
-"""This checkout beside another one: the time of preparing, loading and training now, over the time there."""
+"""This checkout beside another one: the time of preparing, loading and training here over the time there."""
 
 import os
 import statistics
@@ -25,17 +25,17 @@ def main(
     rounds: int = 7,
     only: str = "",
 ) -> None:
-    """Measure what another checkout of this repository has too, a process each in turn, and print the ratios.
+    """Measure what both checkouts of this repository have, in processes that take turns, and print the ratios.
 
-    A ratio is that of the medians over the rounds, above 1 where this checkout is slower; beside it the smallest and
-    the largest ratio of one round.
+    A ratio is that of the medians over the rounds, above 1 if this checkout is slower; beside it are the smallest and
+    the largest ratio of a single round.
 
     Args:
-      other: the root of the other checkout, of an earlier commit say; it runs in this Python.
+      other: the root of the other checkout, of an earlier commit for example; it runs in this Python.
       events: size of the generated log that is prepared.
       histories: events of the generated log that is loaded and trained on.
       rounds: processes of each measurement in each checkout.
-      only: measure what has this text in its name.
+      only: measure only what has this text in its name.
     """
     roots = {"now": measure.ROOT, "then": other.absolute()}
     with tempfile.TemporaryDirectory() as name, patch.dict(os.environ):
@@ -62,7 +62,7 @@ def main(
 
 
 def _cases(folder: Path) -> dict[str, Callable[[str, Path], float]]:
-    """What gives the seconds of a measurement in a checkout, by name."""
+    """By the name of a measurement, a function that gives its seconds in a checkout."""
 
     def prepared(file: str, engine: str) -> Callable[[str, Path], float]:
         def seconds(when: str, root: Path) -> float:

@@ -30,7 +30,7 @@ def main(
     seconds: float = 3.0,
     results: Path = measure.ROOT / "experiments/benchmark/results",
 ) -> None:
-    """Measure the floating-point operations a second of a training step, over those of one large float32 product.
+    """Measure the floating-point operations per second of a training step, over those of one large float32 product.
 
     Counted are the multiply-adds, two operations each, of all matrix products of a forward pass, times 3: each has two
     products in the backward pass. Not counted: look-ups, elementwise operations, the optimizer, and what the gradient
@@ -38,9 +38,9 @@ def main(
 
     Args:
       lengths: history lengths, all histories full.
-      histories: histories a batch, two candidates each.
+      histories: histories per batch, two candidates each.
       product: rows and columns of the large product.
-      seconds: of each measurement.
+      seconds: duration of each measurement.
       results: folder for arithmetic.json and arithmetic.png.
     """
     about = measure.machine(*PACKAGES)
@@ -68,8 +68,8 @@ def main(
 def multiply_adds(B: int, T: int, K: int = 2) -> dict[str, int]:
     """The multiply-adds of the matrix products of a DIEN's forward pass in training, by module.
 
-    What candidates share is counted once: the first layer of the attention is q·Wq once a candidate, k·Wk once a
-    behaviour and (q⊙k)·Wp once for both. So is the state's part of the auxiliary MLP for a behaviour and its negative,
+    What candidates share is counted once: the first layer of the attention is q·Wq once per candidate, k·Wk once per
+    behaviour and (q⊙k)·Wp once per pair. So is the state's part of the auxiliary MLP for a behaviour and its negative,
     which JAX traces twice. Padded slots count, as they are computed.
     """
     E, H = len(SIZES) * DIM, STATE

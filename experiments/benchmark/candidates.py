@@ -36,7 +36,7 @@ def main(
 ) -> None:
     """Measure scoring one user against the number of candidates: a full history of 50, and those of a store's users.
 
-    dienjax computes the interests once and pads a history as its loader would; the libraries get one row a candidate,
+    dienjax computes the interests once and pads a history as its loader would; the libraries get one row per candidate,
     padded to 50, made before the clock starts. "of the store": the mean over users of its test split, one after the
     other. The libraries take turns; medians of the calls of a process, then of the rounds.
 
@@ -46,8 +46,8 @@ def main(
       K: numbers of candidates.
       users: users drawn from the store.
       rounds: processes of each library.
-      seconds: of each measurement.
-      seed: of the draws and of the generated log.
+      seconds: duration of each measurement.
+      seed: seed of the draws and of the generated log.
       results: folder for candidates.json and candidates.png.
     """
     about = measure.machine(*PACKAGES)
@@ -99,7 +99,7 @@ def drawn_histories(store: str, users: int, seed: int) -> list[tuple[int, int]]:
 
 
 def ours(histories: list[tuple[int, int]], K: list[int], seconds: float, seed: int) -> list[float]:
-    """Milliseconds a user at each K: of a full history, then the mean over these (length, slots)."""
+    """Milliseconds per user at each K: of a full history, then the mean over these (length, slots)."""
     from experiments.benchmark.ours import batch, config, schema, scoring
     from experiments.benchmark.setting import SIZES
 
@@ -112,7 +112,7 @@ def ours(histories: list[tuple[int, int]], K: list[int], seconds: float, seed: i
 
 
 def theirs(histories: list[tuple[int, int]], K: list[int], seconds: float, seed: int, library: str) -> list[float]:
-    """The same of a library, whose histories have 50 slots."""
+    """The same for a library, whose histories have 50 slots."""
     from experiments.benchmark.setting import SIZES
     from experiments.benchmark.theirs import build, scoring
 

@@ -1,4 +1,4 @@
-"""What the rows of a benchmark have to keep, and whether they do."""
+"""Bounds that the rows of a benchmark should keep, and whether they do."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound on a column, at most or with `least` at least, for the rows whose values are those of `where`."""
+    """An upper bound (with `least`, a lower one) on a column, for the rows that have the values of `where`."""
 
     where: dict[str, Any]
     column: str
@@ -16,7 +16,7 @@ class Goal:
 
 
 def checked(goals: Iterable[Goal], rows: list[dict[str, Any]], titles: dict[str, str]) -> list[str]:
-    """A line for each goal that some row was measured for: whether the worst of them keeps it."""
+    """A line for each goal that applies to some row: whether the worst such row keeps it."""
     lines = []
     for goal in goals:
         values = [row[goal.column] for row in rows if goal.where.items() <= row.items() and goal.column in row]

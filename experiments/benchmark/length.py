@@ -39,9 +39,9 @@ def main(
     Args:
       lengths: history lengths, each twice the one before.
       theirs_longest: the longest that the libraries get.
-      histories: histories a batch.
+      histories: histories per batch.
       rounds: processes of each library.
-      seconds: of each measurement.
+      seconds: duration of each measurement.
       results: folder for length.json and length.png.
     """
     about = measure.machine(*PACKAGES)
@@ -88,7 +88,7 @@ def ours(lengths: list[int], histories: int, seconds: float) -> list[float]:
 
 
 def theirs(lengths: list[int], histories: int, seconds: float, library: str) -> list[float]:
-    """The same of a library."""
+    """The same for a library."""
     from experiments.benchmark.setting import SIZES, full
     from experiments.benchmark.theirs import adam, build, training
 

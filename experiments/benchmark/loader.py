@@ -1,4 +1,4 @@
-"""The loader alone: samples a second at T = 100 with two fields, a candidate and a history of negatives."""
+"""The loader alone: samples per second at T = 100 with two fields, a candidate and a history of negatives."""
 
 import statistics
 import tempfile
@@ -30,14 +30,14 @@ def main(
     seed: int = 0,
     results: Path = measure.ROOT / "experiments/benchmark/results",
 ) -> None:
-    """Measure the loader alone, T = 100: rows a second, a history with its positive and its negative being two rows.
+    """Measure the loader alone, T = 100: rows per second; a history with its positive and its negative is two rows.
 
     Args:
-      events: size of the generated log; every 15 of its users are one here, who has 128 events on average.
-      batches: histories a batch.
+      events: size of the generated log; 15 of its users at a time are merged into one, with 128 events on average.
+      batches: histories per batch.
       rounds: processes of each measurement.
-      seconds: of each measurement.
-      seed: of the log.
+      seconds: duration of each measurement.
+      seed: seed of the log.
       results: folder for loader.json and loader.png.
     """
     about = measure.machine("dienjax", "numpy")
@@ -62,7 +62,7 @@ def main(
 
 
 def ours(store: str, batch: int, seconds: float, negatives: bool) -> dict[str, float]:
-    """Samples a second of whole epochs, the number of samples, and the mean length of their histories."""
+    """Samples per second over whole epochs, the number of samples, and the mean length of their histories."""
     from dienjax import Loader, Store, StoreSplit
 
     loader = Loader(StoreSplit(Store.open(store), "train_all", max_len=T, auxiliary=negatives), batch, (T,))

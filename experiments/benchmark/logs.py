@@ -12,7 +12,7 @@ SINCE = 1_700_000_000
 
 
 def sizes(events: int) -> dict[str, int]:
-    """How many users, items and categories a log of so many events has."""
+    """How many users, items and categories a log of this many events has."""
     users, items = max(1, round(events * USERS)), max(2, round(events * ITEMS))
     return {"events": events, "users": users, "items": items, "categories": min(CATEGORIES, items)}
 
@@ -20,8 +20,8 @@ def sizes(events: int) -> dict[str, int]:
 def generate(events: int, seed: int = 0) -> dict[str, np.ndarray]:
     """The columns user, item, category, time of a log in order of time, all int64; equal for equal seeds.
 
-    Every user has at least 2 events and beyond them a geometric number; items, of one category each, are as popular as
-    1 / rank, and each stands somewhere. Ids tell nothing of either.
+    Every user has at least 2 events, and a geometric number beyond these; items, of one category each, have popularity
+    1 / rank, and each occurs at least once. Ids tell nothing about either.
     """
     rng, size = np.random.default_rng(seed), sizes(events)
     users, items = size["users"], size["items"]
@@ -39,7 +39,7 @@ def generate(events: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def write(out: str, events: int, seed: int) -> dict[str, int]:
-    """The size of each file of a generated log: `out` is then a folder with log.parquet and log.csv."""
+    """Write a generated log to the folder `out`, as log.parquet and log.csv; return the size of each file in bytes."""
     import pyarrow as pa
     import pyarrow.csv as csv
     import pyarrow.parquet as pq

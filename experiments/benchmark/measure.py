@@ -47,12 +47,12 @@ def repeated(function: str, folder: Path, repeats: int, slow_s: float, **argumen
 
 
 def in_child(function: str, root: Path = ROOT, **arguments: Any) -> Cost:
-    """The cost of a process that imports `module:name` and calls it with `arguments`; all of them and the answer JSON.
+    """The cost of a process that imports `module:name` and calls it with `arguments`; these and the answer are JSON.
 
-    It imports what lies in the checkout `root`.
+    It imports from the checkout `root`.
 
     Raises:
-      RuntimeError: the process failed; with the end of what it printed.
+      RuntimeError: the process failed; the message has the end of what it printed.
     """
     with tempfile.TemporaryDirectory() as folder:
         given, answer, printed = (Path(folder) / name for name in ("given.json", "answer.json", "printed.txt"))
@@ -71,12 +71,12 @@ def in_child(function: str, root: Path = ROOT, **arguments: Any) -> Cost:
 
 
 def peak_gb(usage: Any) -> float:
-    """The peak resident memory of a process, from its resource usage."""
+    """The peak resident memory of a process in GB, from its resource usage."""
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def in_turn(cases: Mapping[str, tuple[str, dict[str, Any]]], rounds: int) -> dict[str, list[Cost]]:
-    """The costs of `rounds` processes of each case, a function and its arguments by a name: one of each, and again."""
+    """The costs of `rounds` processes of each case, taking turns; `cases` has a function and its arguments by name."""
     costs: dict[str, list[Cost]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, (function, arguments) in cases.items():
@@ -86,7 +86,7 @@ def in_turn(cases: Mapping[str, tuple[str, dict[str, Any]]], rounds: int) -> dic
 
 
 def median_ms(call: Callable[[], Any], seconds: float, least: int = 5) -> float:
-    """The median milliseconds of a call, after two that do not count: for so many seconds, but `least` calls."""
+    """The median milliseconds of a call, after two for warm-up, over this many seconds and at least `least` calls."""
     call()
     call()
     taken: list[float] = []
@@ -107,7 +107,7 @@ def left_out(extras: Mapping[str, str]) -> dict[str, str]:
 
 
 def machine(*packages: str) -> dict[str, Any]:
-    """What the numbers depend on: processors, memory, what else runs, the date, and versions of `packages`."""
+    """What the numbers depend on: processors, memory, other load, the date, and versions of `packages`."""
     found = {}
     for name in packages:
         try:

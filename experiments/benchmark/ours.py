@@ -1,4 +1,4 @@
-"""Our DIEN with the settings of the benchmarks, and what it is fed: K candidates a history."""
+"""Our DIEN with the settings of the benchmarks, and what it is fed: K candidates per history."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ OPTIONS = {
 
 
 def config(batch: int = 64, lengths: int | tuple[int, ...] | None = None, epochs: int = 1, seed: int = 0) -> Config:
-    """The run of so many histories a batch; without `lengths`, those that dienjax has as default."""
+    """The config of a run with this many histories per batch; without `lengths`, dienjax's default ones."""
     data = DataConfig(batch_size=batch, max_len=T)
     # One line of metrics an epoch, so that its speed is that of the whole epoch.
     fit = FitConfig(epochs=epochs, seed=seed, log_every=10**9)
@@ -36,7 +36,7 @@ def config(batch: int = 64, lengths: int | tuple[int, ...] | None = None, epochs
 
 
 def schema(sizes: Mapping[str, int]) -> Schema:
-    """Behaviours with a table of each of these sizes."""
+    """A schema of behaviours whose tables have these sizes."""
     return Schema(tuple(Table(n, size, DIM) for n, size in sizes.items()), tuple(Behaviour(n) for n in sizes))
 
 
@@ -56,7 +56,7 @@ def batch(columns: Columns, negatives: bool = True) -> Batch:
 
 
 def columns(of: Batch) -> Columns:
-    """A batch with real candidates only as columns."""
+    """The columns of a batch that has only real candidates."""
     if of.user or not of.mask_BK.all():
         raise ValueError(
             "the benchmarks take stores of behaviours alone, with sampled negatives: no users, impressions"
@@ -75,7 +75,7 @@ def initial(model: nn.Module, seed: int = 0, negatives: bool = True) -> tuple[An
 def training(
     model: nn.Module, loss: LossConfig, batches: Sequence[Any], make_step: Callable[..., Any] = make_train_step
 ) -> Callable[[], None]:
-    """A call that makes one training step with the next of the batches and waits for it."""
+    """A function that makes one training step with the next of the batches and waits for it."""
     tx, state = initial(model)
     step, key, fed = make_step(model, tx, loss), jax.random.key(1), itertools.cycle(batches)
 
@@ -88,7 +88,7 @@ def training(
 
 
 def scoring(model: nn.Module, requests: list[Batch]) -> Callable[[], None]:
-    """A call that scores every request, a history with its candidates each, one after the other."""
+    """A function that scores every request, each a history with its candidates, one after the other."""
     variables, step = initial(model)[1].variables, make_eval_step(model)
 
     def call() -> None:
@@ -99,7 +99,7 @@ def scoring(model: nn.Module, requests: list[Batch]) -> Callable[[], None]:
 
 
 class Tables(nn.Module):
-    """The tables alone: the logit is the sum of squares of all that a history looks up, so that its loss shrinks it."""
+    """The tables alone: the logit is the sum of squares of all that a history looks up, so training shrinks them."""
 
     schema: Schema
 
@@ -132,7 +132,7 @@ def split(store: str, name: str, of: Config, samples: int = 0) -> Dataset:
 
 
 def prepared(out: str, events: int, seed: int, merged: int = 1) -> None:
-    """Nothing; `out` is then the store of a generated log, protocol last, with every `merged` users as one."""
+    """Prepare the store of a generated log at `out`, protocol last, with `merged` users at a time as one."""
     import pandas as pd
 
     from dienjax import prepare
@@ -143,7 +143,7 @@ def prepared(out: str, events: int, seed: int, merged: int = 1) -> None:
 
 
 def write_columns(out: str, store: str, name: str, samples: int, seed: int) -> dict[str, int]:
-    """The table sizes; `out` then holds a split's columns with the sampled negatives of epoch 0, as .npz."""
+    """Write a split's columns, with the sampled negatives of epoch 0, to `out` as .npz; return the table sizes."""
     dataset = split(store, name, config(seed=seed), samples)
     np.savez(out, **columns(dataset.rows(np.arange(len(dataset.length_N)), T, 0)))
     return dataset.schema.sizes()

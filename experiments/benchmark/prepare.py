@@ -56,7 +56,7 @@ def main(
 
     Args:
       events: sizes of the logs; they have 10 users and 3 items for every 85 events.
-      files: what the log stands in.
+      files: formats of the log's file.
       engines: how dienjax sorts; duckdb is left out where it is not installed.
       rechub_events: largest log that generate_seq_feature gets; at 1.7 million events it takes minutes and gigabytes.
       first_batch: measure also from the start of a process to the first training batch of 256 rows.
@@ -87,7 +87,7 @@ def main(
 
 
 def dienjax(out: str, log: str, engine: Literal["memory", "duckdb"], batch: int) -> dict[str, float]:
-    """The seconds of the call; with `batch`, the process goes on to the first training batch of so many rows."""
+    """The seconds of the call; with `batch`, the process goes on to the first training batch of this many rows."""
     from dienjax import prepare
 
     start = time.perf_counter()
@@ -102,7 +102,7 @@ def dienjax(out: str, log: str, engine: Literal["memory", "duckdb"], batch: int)
 
 
 def rechub(out: str, log: str, engine: str, batch: int) -> dict[str, float]:
-    """The same of torch-rechub, step by step as in its example run_amazon_electronics.py; `out` stays unused."""
+    """The same for torch-rechub, step by step as in its example run_amazon_electronics.py; `out` is not used."""
     import pandas as pd
     from torch_rechub.utils.data import DataGenerator, df_to_dict, generate_seq_feature
 
@@ -121,7 +121,7 @@ def rechub(out: str, log: str, engine: str, batch: int) -> dict[str, float]:
 
 
 def _left_out(engines: tuple[str, ...], rechub_events: int) -> dict[str, str]:
-    """What is asked for and not installed, with a line that says how to install it."""
+    """What is asked for but not installed, with a line that says how to install it."""
     wanted = {"duckdb": "duckdb" in engines, "torch-rechub": rechub_events > 0}
     extras = {"duckdb": "duckdb", "torch-rechub": "torch"}
     return measure.left_out({name: extras[name] for name, asked in wanted.items() if asked})

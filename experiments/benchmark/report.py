@@ -34,7 +34,7 @@ def publish(
     notes: Iterable[str],
     figure: Figure | None = None,
 ) -> None:
-    """Nothing; prints the columns that hold something, the goals and the notes, and writes `path`.json and a .png."""
+    """Print the columns that are not empty, the goals and the notes, and write them to `path`, as .json and .png."""
     shown = {name: title for name, title in columns.items() if any(row.get(name) is not None for row in rows)}
     print("\n" + "\n".join([table(rows, shown), "", *goals, *notes]), flush=True)
     save(path.with_suffix(".json"), facts | {"rows": rows, "goals": goals})
@@ -62,14 +62,14 @@ def table(rows: Sequence[dict[str, Any]], columns: dict[str, str]) -> str:
 
 
 def save(path: Path, result: dict[str, Any]) -> None:
-    """Nothing; `path` then holds the result as JSON."""
+    """Write the result to `path` as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, result)
     print(f"wrote {path}", flush=True)
 
 
 def picture(path: Path, of: Figure) -> None:
-    """Nothing; `path` then holds a PNG with the panels side by side, both axes logarithmic, and one legend."""
+    """Draw the panels side by side, with logarithmic axes and one legend, to `path` as PNG."""
     from matplotlib.figure import Figure as Canvas
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -36,19 +36,19 @@ def main(
     random weights. Every answer of "scoring" and of "load" is compared with JAX's.
 
     Args:
-      store: prepared store, from whose test split "scoring" draws histories, a generated log if not given; and that of
-        `run`, the one it was trained on if not given.
+      store: prepared store, from whose test split "scoring" draws histories (a generated log if not given), and on
+        which "reduced" tests `run` (the store that it was trained on if not given).
       run: trained run for "reduced", which is left out without it.
-      tables: which of them.
+      tables: which of the four to measure.
       events: size of the generated log.
       K: numbers of candidates.
       users: users drawn from the store.
-      clients: numbers of threads that ask.
+      clients: numbers of threads that send requests.
       requests: requests of each measurement of "load".
       rows: sizes of the item table for "export".
       rounds: processes of each case, in turn.
-      seconds: of each measurement.
-      seed: of the draws and of the generated log.
+      seconds: duration of each measurement.
+      seed: seed of the draws and of the generated log.
       results: folder for serving_<table>.json, and .png.
     """
     missing = measure.left_out({"jax2onnx": "onnx", "onnxruntime": "onnx"})

@@ -26,7 +26,7 @@ GOALS = (Goal({"V": 10**6}, "export_s", 60),)
 
 
 def table(path: Path, facts: dict[str, Any], rows: tuple[int, ...], rounds: int, temporary: str) -> None:
-    """Nothing; publishes `path`: seconds, memory and size of an export, and seconds until a Ranker answers from it.
+    """Publish as `path` the seconds, memory and size of an export, and the seconds until a Ranker answers from it.
 
     The peak is that of the largest process. A Ranker's seconds begin with its import, in a process of its own.
 
@@ -54,7 +54,7 @@ def table(path: Path, facts: dict[str, Any], rows: tuple[int, ...], rounds: int,
 
 
 def first_answer(folder: str) -> float:
-    """Seconds from the import of `Ranker` to its first answer, a full history and 100 candidates."""
+    """Seconds from the import of `Ranker` to its first answer, for a full history and 100 candidates."""
     start = time.perf_counter()
     from dienjax.serving import Ranker
 

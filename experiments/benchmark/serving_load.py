@@ -36,7 +36,7 @@ def table(
     path: Path, facts: dict[str, Any], run: str, folder: str, clients: tuple[int, ...], requests: int, rounds: int,
     seed: int,
 ) -> None:  # fmt: skip
-    """Nothing; publishes `path`: latencies and requests a second against how many threads ask, and the parts of a call.
+    """Publish as `path` latencies and requests per second against the number of clients, and the parts of a call.
 
     Args:
       run: run folder, exported to `folder`.
@@ -67,7 +67,7 @@ def table(
 
 
 def compared(rows: list[dict[str, Any]]) -> None:
-    """Nothing; rows of more threads a call get how many times the requests a second of one they have."""
+    """Add to the rows of several threads per call how many times the requests per second of one thread they have."""
     one = {(row["what"], row["clients"]): row["per_s"] for row in rows if row["threads"] == 1}
     for row in rows:
         if row["threads"] > 1:
@@ -75,7 +75,7 @@ def compared(rows: list[dict[str, Any]]) -> None:
 
 
 def verdict(rows: list[dict[str, Any]]) -> str:
-    """What the rows say of Ranker's default."""
+    """What the rows say about Ranker's default."""
     gains = [row["times_one"] for row in rows if row["what"] in USERS and "times_one" in row]
     more = sum(gain > 1 for gain in gains)
     return (
@@ -85,10 +85,10 @@ def verdict(rows: list[dict[str, Any]]) -> str:
 
 
 def write_requests(out: str, run: str, requests: int, users: int, seed: int) -> None:
-    """Nothing; `out` then holds the ids of so many requests, and the probabilities that JAX gives them one by one.
+    """Write the ids of this many requests to `out`, and the probabilities that JAX gives them one by one.
 
     Raises:
-      ValueError: two requests have so much the same answers that the one's would pass for the other's.
+      ValueError: the answers of two requests are so similar that one would pass for the other.
     """
     import numpy as np
 
@@ -106,10 +106,10 @@ def write_requests(out: str, run: str, requests: int, users: int, seed: int) -> 
 
 
 def load(folder: str, asked: str, users: int, threads: int, clients: int) -> dict[str, dict[str, float]]:
-    """Latencies and requests a second of a Ranker that so many threads ask, after some requests that do not count.
+    """Latencies and requests per second of a Ranker that `clients` threads ask, after some requests for warm-up.
 
     Raises:
-      ValueError: an answer is not the one that its request should have.
+      ValueError: a request got a wrong answer.
     """
     import numpy as np
 
@@ -128,7 +128,7 @@ def load(folder: str, asked: str, users: int, threads: int, clients: int) -> dic
 def answered(
     score: Callable[..., Any], requests: Sequence[tuple[Any, Any]], clients: int
 ) -> tuple[list[Any], list[float], float]:
-    """The answers, the seconds that each took, and the seconds of all; so many threads ask at once."""
+    """The answers, the seconds that each took, and the seconds of all, with `clients` threads asking at once."""
     answers, taken = [None] * len(requests), [0.0] * len(requests)
     ready = Barrier(clients + 1)
 
@@ -149,7 +149,7 @@ def answered(
 
 
 def parts(folder: str, asked: str, threads: int) -> dict[str, dict[str, float]]:
-    """The same of what a call consists of, asked by one thread."""
+    """The same for the parts of a call, asked by one thread."""
     from dienjax.serving.encoding import encode_lists, known_values
     from dienjax.serving.folder import read_export
 

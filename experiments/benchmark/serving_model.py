@@ -12,9 +12,9 @@ TOLERANCE = 1e-5
 SERVING = GRAPHS
 """The graphs of a request to `Ranker`, one after the other."""
 STATES = ("interest_states", "history_mask")
-"""What the first gives to the second."""
+"""What the first graph passes to the second."""
 DEFAULT = 1
-"""The threads of a call to `Ranker`, unless it is told otherwise."""
+"""The threads of a call to `Ranker` by default."""
 PACKAGES = ("dienjax", "jax", "numpy", "jax2onnx", "onnx", "onnxruntime", "torch", "deepctr-torch", "torch-rechub")
 
 
@@ -24,7 +24,7 @@ def text(name: str, id: int) -> str:
 
 
 def write_run(out: str, sizes: dict[str, int]) -> None:
-    """Nothing; `out` is then the run folder of an untrained model, with tables of these sizes and vocabularies."""
+    """Write the run folder of an untrained model to `out`, with tables of these sizes and their vocabularies."""
     import pandas as pd
 
     from dienjax import Run, checkpoint
@@ -84,7 +84,7 @@ def through(folder: str, graphs: Sequence[str], threads: int) -> Callable[[Mappi
     """A function from arrays by name to all of them and the outputs of these graphs, run one after the other.
 
     Args:
-      threads: of one call of the candidate scorer, as in `Ranker`.
+      threads: threads of one call of the candidate scorer, as in `Ranker`.
     """
     files = [Path(folder) / graph for graph in graphs]
     calls = [_scorer(file, threads) if file.name == SERVING[1] else _graph(file) for file in files]
@@ -108,7 +108,7 @@ def _graph(file: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
 
 
 def _scorer(file: Path, threads: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """The candidate scorer as a function of the candidates and of what the encoder gives."""
+    """The candidate scorer as a function of the candidates and the encoder's output."""
     from dienjax.serving.scorer import Scorer
 
     scorer = Scorer(file, threads)
@@ -121,7 +121,7 @@ def _scorer(file: Path, threads: int) -> Callable[[Mapping[str, Any]], dict[str,
 
 
 def compare(what: str, got_NK: Any, want_NK: Any) -> None:
-    """Nothing; the probabilities of N requests are those that they should be.
+    """Check the probabilities of N requests against those that they should have.
 
     Raises:
       ValueError: they differ by more than TOLERANCE, or are not numbers.

@@ -28,12 +28,12 @@ COLUMNS = {
 def table(
     path: Path, facts: dict[str, Any], run: str, store: str, folder: str, rounds: int, seconds: float, seed: int
 ) -> None:
-    """Nothing; publishes `path`: size, speed and test AUC of the run's exports.
+    """Publish as `path` the size, speed and test AUC of the run's exports.
 
     The difference and the change are those of onnxruntime from JAX with float32 tables, on the test split.
 
     Args:
-      store: the run's own if empty.
+      store: the store of the test split; if empty, the run's own.
       folder: where the exports go.
     """
     rows, cases = [], {}
@@ -49,7 +49,7 @@ def table(
 
 
 def of_split(folder: Path, tables: str) -> dict[str, Any]:
-    """What export.json says of the tables and of the test split."""
+    """What export.json says about the tables and the test split."""
     found = json.loads((folder / "export.json").read_text(encoding="utf-8"))
     number, scale = NUMBER[tables]
     split, sizes = found["split"], [(table["size"], table["dim"]) for table in found["schema"]["tables"]]
@@ -63,7 +63,7 @@ def of_split(folder: Path, tables: str) -> dict[str, Any]:
 
 
 def request_ms(folder: str, seconds: float, seed: int) -> float:
-    """Milliseconds of one request of random ids with the longest history, whose user is not known yet."""
+    """Milliseconds of one request of random ids with the longest history, whose user is not cached."""
     import numpy as np
 
     from dienjax.schema import FIRST_ID

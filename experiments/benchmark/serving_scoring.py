@@ -14,9 +14,9 @@ HERE, CANDIDATES = "experiments.benchmark.serving_scoring", "experiments.benchma
 HISTORIES = ("T = 50", "of the store")
 THREADS = (1, 2)
 GRAPHS = {"scorer": SERVING[1:], "encoder + scorer": SERVING, "ranker": ("ranker.onnx",)}
-"""What is timed, by its name; the scorer gets a user who is encoded."""
+"""What is timed, by its name; the scorer gets an encoded user."""
 TIMED = [(what, threads) for what in GRAPHS for threads in THREADS if threads == 1 or what != "ranker"]
-"""With how many threads a call; the ranker has one."""
+"""Each with its numbers of threads per call; the ranker has one."""
 
 COLUMNS = {
     "histories": "histories",
@@ -38,11 +38,11 @@ def table(
     path: Path, facts: dict[str, Any], run: str, folder: str, store: str, K: tuple[int, ...], users: int, rounds: int,
     seconds: float, seed: int,
 ) -> None:  # fmt: skip
-    """Nothing; publishes `path`: milliseconds a user of every graph, of JAX and of the libraries, which take turns.
+    """Publish as `path` the milliseconds per user of every graph, of JAX and of the libraries, which take turns.
 
     Args:
       run: run folder, exported to `folder`.
-      store: from whose test split histories are drawn.
+      store: the store from whose test split histories are drawn.
     """
     left_out = measure.left_out(LIBRARIES)
     drawn = {"store": store, "users": users, "seed": seed}
@@ -76,7 +76,7 @@ def table(
 
 
 def compared(histories: str, K: int, ms: dict[str, float]) -> list[dict[str, Any]]:
-    """A row for each name of `ms`; ours with how many times faster than the libraries they are."""
+    """A row for each name of `ms`; ours say how many times faster than the libraries they are."""
     rows = []
     for what in ms:
         row = {"histories": histories, "K": K, "what": what, "ms": round(ms[what], 3)}
@@ -89,7 +89,7 @@ def onnx(
     histories: list[tuple[int, int]], K: list[int], seconds: float, seed: int, folder: str, want: str, what: str,
     threads: int,
 ) -> list[float]:  # fmt: skip
-    """As `candidates.ours`, of the graphs `what`, each of whose answers is what `write_expected` wrote to `want`."""
+    """As `candidates.ours`, for the graphs `what`; each answer must be what `write_expected` wrote to `want`."""
     import numpy as np
 
     call, encode = through(folder, GRAPHS[what], threads), through(folder, SERVING[:1], threads)
@@ -107,7 +107,7 @@ def onnx(
 
 
 def write_expected(out: str, run: str, histories: list[tuple[int, int]], K: list[int], seed: int) -> None:
-    """Nothing; `out` then holds JAX's probabilities [N, K] of the N users of each case, in order."""
+    """Write JAX's probabilities [N, K] of the N users of each case, in order, to `out`."""
     import numpy as np
 
     ask = by_jax(run)

@@ -27,7 +27,7 @@ def drawn(
     rng: np.random.Generator,
     item_V: np.ndarray | None = None,
 ) -> Columns:
-    """Histories of these lengths in so many slots, with K candidates, the first of them labelled 1.
+    """Histories of these lengths in `slots` slots, with K candidates, the first of them labelled 1.
 
     Ids are uniform over each table; those of the item over `item_V`, if given.
     """

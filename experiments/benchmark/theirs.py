@@ -1,6 +1,6 @@
-"""The libraries' DIEN with the settings of the benchmarks, and what it is fed: one candidate a row.
+"""The libraries' DIEN with the settings of the benchmarks, and what it is fed: one candidate per row.
 
-Nothing of JAX is imported, so that the memory of a process is the library's own.
+JAX is not imported, so that the memory of a process is the library's own.
 """
 
 import itertools
@@ -74,7 +74,7 @@ def inputs(model: torch.nn.Module, flat: Columns) -> Any:
 def training(
     library: Library, model: torch.nn.Module, batches: Sequence[Columns], optimizers: Sequence[torch.optim.Optimizer]
 ) -> Callable[[], None]:
-    """A call that makes one training step, as the library's own loop does; the rows are made beforehand."""
+    """A function that makes one training step, as the library's own loop does; the rows are made beforehand."""
     fed = itertools.cycle([(inputs(model, x), torch.from_numpy(y)) for x, y in map(rows, batches)])
 
     def step() -> None:
@@ -98,7 +98,7 @@ def adam(parameters: Any) -> torch.optim.Optimizer:
 
 
 def scoring(model: torch.nn.Module, requests: list[Columns]) -> Callable[[], None]:
-    """A call that scores every request, a history with its candidates each; the rows are made beforehand."""
+    """A function that scores every request, each a history with its candidates; the rows are made beforehand."""
     prepared = [inputs(model, rows(columns)[0]) for columns in requests]
     model.eval()
 

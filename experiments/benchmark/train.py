@@ -50,11 +50,11 @@ def main(
     seed: int = 0,
     results: Path = measure.ROOT / "experiments/benchmark/results",
 ) -> None:
-    """Measure training epochs end to end: rows a second, test AUC, memory, seconds to the first step.
+    """Measure training epochs end to end: rows per second, test AUC, memory, seconds to the first step.
 
     A row is a history with one candidate: a positive and its sampled negative are two. The libraries get the rows
     ready-made, with histories padded to 50, and train in their own loops; dienjax reads the store and draws negatives
-    while it trains. "rows/s" is the median of the epochs but the first, without evaluation. "all epochs" is the whole
+    while it trains. "rows/s" is the median of all epochs but the first, without evaluation. "all epochs" is the whole
     call, compilation and checkpoints included. "first step" is that of T = 50 from a new model, compilation included;
     "from cache", with the programs that an earlier process kept. All are scored on the same test candidates.
 
@@ -62,11 +62,11 @@ def main(
       store: prepared store with behaviours alone, protocol last; a generated log if not given, on which there is
         hardly anything to learn.
       events: size of the generated log.
-      batches: rows a batch.
+      batches: rows per batch.
       epochs: epochs of each run.
       samples: train on the first samples only, two rows each; 0 is all.
       rounds: runs of each case, in turn.
-      seed: of the generated log and of the models.
+      seed: seed of the generated log and of the models.
       results: folder for train.json and train.png.
     """
     about = measure.machine(*PACKAGES)
@@ -107,7 +107,7 @@ def main(
 def ours(
     store: str, batch: int, epochs: int, samples: int, seed: int, slots: int = 0, rows: str = "lazy"
 ) -> dict[str, Any]:
-    """Rows a second of each epoch, seconds of the whole fit, and the test AUC."""
+    """Rows per second of each epoch, seconds of the whole fit, and the test AUC."""
     from dienjax import fit
     from dienjax.training.evaluation import eval_loader, score
     from dienjax.training.progress import read_metrics
@@ -143,7 +143,7 @@ def first_step(store: str, batch: int, cache: str) -> float:
 
 
 def deepctr_torch(folder: str, sizes: dict[str, int], batch: int, epochs: int, seed: int) -> dict[str, Any]:
-    """The same of deepctr-torch's model.fit."""
+    """The same for deepctr-torch's model.fit."""
     from deepctr_torch.callbacks import Callback
 
     from experiments.benchmark import theirs
@@ -168,7 +168,7 @@ def deepctr_torch(folder: str, sizes: dict[str, int], batch: int, epochs: int, s
 
 
 def torch_rechub(folder: str, sizes: dict[str, int], batch: int, epochs: int, seed: int) -> dict[str, Any]:
-    """The same of torch-rechub's DataGenerator and CTRTrainer."""
+    """The same for torch-rechub's DataGenerator and CTRTrainer."""
     from torch_rechub.trainers import CTRTrainer
     from torch_rechub.utils.data import DataGenerator
 
@@ -210,7 +210,7 @@ def _row(batch: int, what: str, costs: list[measure.Cost]) -> dict[str, Any]:
 
 
 def _compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of one batch size, ours with how many times the rows a second of the faster library they have."""
+    """The rows of one batch size, ours with how many times the rows per second of the faster library they have."""
     theirs = [row for row in rows if row["what"] in LIBRARIES]
     for row in rows:
         if theirs and row["what"] not in LIBRARIES:

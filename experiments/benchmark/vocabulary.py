@@ -52,17 +52,17 @@ def main(
     """Measure a training step with Adam against the rows of the item table, 18 numbers each.
 
     A batch has full histories of 50 with their negatives, and two candidates each. "DIEN" is ours, or torch-rechub's
-    with sparse gradients of the tables; "tables" looks the same ids up and makes their squares smaller, nothing else.
-    "renumbering" runs on the host, in training beside the step before; "times faster" and "times the smallest V" count
-    it in. "uniform": ids of all rows; "same": of the same number of distinct rows, 10,000, spread over the table.
-    "peak growth over that" is what the process takes beyond its peak after a step with 10,000 rows, over the bytes of
-    tables and both moments.
+    with sparse gradients of the tables; "tables" only looks up the same ids and shrinks their squares. "renumbering"
+    runs on the host, in training at the same time as the step before; "times faster" and "times the smallest V" include
+    it. "uniform": ids of all rows; "same": of the same number of distinct rows, 10,000, spread over the table. "peak
+    growth over that" is what the process takes beyond its peak after a step with 10,000 rows, over the bytes of tables
+    and both moments.
 
     Args:
       rows: sizes of the item table.
-      histories: histories a batch.
+      histories: histories per batch.
       rounds: processes of each case, in turn.
-      seconds: of each measurement.
+      seconds: duration of each measurement.
       results: folder for vocabulary.json and vocabulary.png.
     """
     about = measure.machine(*PACKAGES)
@@ -160,7 +160,7 @@ def theirs(V: int, ids: str, model: Literal["tables", "DIEN"], histories: int, s
 
 
 def _model(name: str, V: int) -> tuple[Any, Any]:
-    """Ours, and its loss."""
+    """Our model and its loss."""
     from experiments.benchmark.ours import Tables, config, schema
 
     of, fields = config(), schema(SIZES | {"item": V})
@@ -207,7 +207,7 @@ def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def grown(rows: list[dict[str, Any]]) -> None:
-    """Nothing; each row then has its time over that of the smallest table."""
+    """Add to each row its time over that of the smallest table."""
     first: dict[tuple[str, ...], float] = {}
     for row in rows:
         smallest = first.setdefault((row["ids"], row["model"], row["what"]), row["both_ms"])

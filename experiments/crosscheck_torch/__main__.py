@@ -51,7 +51,7 @@ Targets: {", ".join(f"{name} {target:.0e}" for name, target in TARGETS.items())}
 
 
 def main(freeze: bool = False, out: Path = RESULTS) -> int:
-    """The exit code: 0 if every row meets its targets.
+    """Compare all variants; the exit code is 0 if every row meets its targets.
 
     Args:
       freeze: write tests/reference/frozen instead of comparing.

@@ -37,7 +37,7 @@ WITH_GRADIENTS = ("deepctr_torch_DIN_default", "deepctr_torch_DIEN_augru", "torc
 
 
 def freeze_all() -> None:
-    """Nothing; tests/reference/frozen then holds a file for each variant."""
+    """Write a file for each variant to tests/reference/frozen."""
     torch.set_num_threads(1)
     FOLDER.mkdir(parents=True, exist_ok=True)
     for seed, variant in enumerate(FROZEN):

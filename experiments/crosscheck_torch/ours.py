@@ -30,9 +30,9 @@ def build(variant: Variant, weights: Arrays) -> tuple[nn.Module, Any]:
 
 
 def state_of(variant: Variant, model: nn.Module, variables: Any) -> Arrays:
-    """The library's state_dict; of gradients too, since ours is theirs with numbers moved and negated.
+    """The library's state_dict; also of gradients, since ours are theirs with numbers moved and negated.
 
-    It comes in float32: what that rounds away of float64 goes the same way, and is added.
+    It comes in float32: what that rounds away from float64 is converted the same way, and added.
     """
 
     def in_32(part: Any) -> Arrays:

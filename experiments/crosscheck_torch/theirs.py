@@ -93,7 +93,7 @@ def torch_rechub_features(features: Features, padding_idx: bool) -> tuple[list[A
 
 
 def random_weights(model: torch.nn.Module, seed: int) -> Arrays:
-    """A random state_dict for the model, which then has it: every parameter and every statistic counts."""
+    """Load a random state_dict into the model, in which every parameter and every statistic matters, and return it."""
     rng = np.random.default_rng(seed)
 
     def draw(key: str, tensor: torch.Tensor) -> np.ndarray:
@@ -118,12 +118,12 @@ def random_weights(model: torch.nn.Module, seed: int) -> Arrays:
 
 
 def load(model: torch.nn.Module, weights: Arrays) -> None:
-    """Nothing; the model then has these weights. Raises RuntimeError for a key too many or too few."""
+    """Load these weights into the model; raises RuntimeError for a missing or unexpected key."""
     model.load_state_dict({key: torch.from_numpy(np.array(a)) for key, a in weights.items()}, strict=True)
 
 
 def state_of(model: torch.nn.Module) -> Arrays:
-    """The state_dict as arrays of their own."""
+    """The state_dict as copied arrays."""
     return {key: tensor.detach().numpy().copy() for key, tensor in model.state_dict().items()}
 
 

@@ -79,7 +79,7 @@ FIELDS_DENSE = Features(
 class Variant:
     """One model of one library: the arguments of its constructor, and the options that read its weights.
 
-    `empty` is False where the library treats a row without history otherwise: its batches then have none.
+    `empty` is False if the library treats a row without history differently: its batches then have none.
     `padding_idx` sets torch-rechub's padding_idx=0, as the docstring of its DIEN demands.
     """
 
@@ -96,7 +96,7 @@ class Variant:
 
     @property
     def negatives(self) -> bool:
-        """Whether the model sees negative histories: torch-rechub's DIEN cannot do without."""
+        """Whether the model sees negative histories: torch-rechub's DIEN cannot do without them."""
         return self.alpha > 0
 
     @property
@@ -109,7 +109,7 @@ class Variant:
         return LENGTHS if self.empty else tuple(max(length, 1) for length in LENGTHS)
 
     def batch(self, seed: int) -> Batch:
-        """A random batch for this model; the lengths stand in another order for each seed."""
+        """A random batch for this model; the lengths are in another order for each seed."""
         lengths = np.random.default_rng(seed).permutation(self.lengths())
         return random_batch(self.features.schema, lengths, T, seed, self.negatives)
 

@@ -241,7 +241,10 @@ def default_trainer() -> Observation:
 
 
 def exported_history_length() -> Observation | None:
-    """None without the ONNX packages. torch-rechub traces its AUGRU, a Python loop over the slots of a dummy input."""
+    """How torch-rechub's ONNX export fails for other lengths; None without the ONNX packages.
+
+    It traces its AUGRU, a Python loop, over the slots of a dummy input.
+    """
     if any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")):
         return None
     import onnxruntime
@@ -282,7 +285,7 @@ def _quiet() -> Iterator[None]:
 
 
 def different() -> list[Observation]:
-    """Where ours trains otherwise, with the same predictions: one line each."""
+    """Where ours trains differently, with the same predictions: one line each."""
     return [statistics_without_empty_rows(), frozen_padding_row()]
 
 

@@ -134,7 +134,7 @@ def test_aigru_without_attention_sees_only_its_biases():
 STATE, UPDATE, CANDIDATE, SCORE = 2.0, 0.25, -2.0, 0.5
 BY_HAND = {
     "gru_step": ((STATE, UPDATE, CANDIDATE), 0.75 * 2 - 0.25 * 2),
-    "agru_step": ((STATE, SCORE, CANDIDATE), 0.5 * 2 - 0.5 * 2),
+    "agru_step": ((STATE, UPDATE, CANDIDATE, SCORE), 0.5 * 2 - 0.5 * 2),
     "augru_step": ((STATE, UPDATE, CANDIDATE, SCORE), 0.875 * 2 - 0.125 * 2),  # û = 0.5·0.25
     "augru_step_author": ((STATE, UPDATE, CANDIDATE, SCORE), 0.375 * 2 - 0.625 * 2),  # k = 0.5·0.75
 }
