@@ -214,7 +214,7 @@ def _parse(line: bytes, file: Path, number: int) -> dict[str, Any]:
         raise ValueError(
             f"{file}, line {number:,}: neither a JSON object nor a Python dict: "
             f"{line[:80].decode(errors='replace').rstrip()!r}; {number - 1:,} lines before it were read: "
-            "mend the line or remove it"
+            "correct the line or remove it"
         )
     return entry
 

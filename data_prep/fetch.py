@@ -24,7 +24,7 @@ def fetched(url: str, folder: Path, checksum: str | None = None) -> Path:
     try:
         import pooch
     except ImportError as error:
-        raise ImportError("pooch is not installed; install it by: pip install 'dienjax[fetch]'") from error
+        raise ImportError("pooch is not installed; install it with: pip install 'dienjax[fetch]'") from error
     pooch.get_logger().setLevel("WARNING")
     file = folder / url.rsplit("/", 1)[-1]
     by_hand = f"download {url} by hand, put it as {file}, and run the command without --fetch"

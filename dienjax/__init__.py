@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from dienjax.models import DIEN, DIN
     from dienjax.preparation.prepare import prepare
     from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+    from dienjax.training.compilation import cache_compilations
     from dienjax.training.config import Config, DataConfig, FitConfig, ModelConfig
     from dienjax.training.evaluation import evaluate
+    from dienjax.training.explanation import explain
     from dienjax.training.loop import fit, fit_store
     from dienjax.training.losses import LossConfig
     from dienjax.training.optimizers import OptimizerConfig
     from dienjax.training.prediction import predict
     from dienjax.training.run import Run
+
+    __version__: str
 
 _HOMES = {
     "batch": ["Batch"],
@@ -35,8 +39,10 @@ _HOMES = {
     "models": ["DIEN", "DIN"],
     "preparation.prepare": ["prepare"],
     "schema": ["Behaviour", "Dense", "Schema", "Sparse", "Table"],
+    "training.compilation": ["cache_compilations"],
     "training.config": ["Config", "DataConfig", "FitConfig", "ModelConfig"],
     "training.evaluation": ["evaluate"],
+    "training.explanation": ["explain"],
     "training.loop": ["fit", "fit_store"],
     "training.losses": ["LossConfig"],
     "training.optimizers": ["OptimizerConfig"],
@@ -65,7 +71,9 @@ __all__ = [
     "Store",
     "StoreSplit",
     "Table",
+    "cache_compilations",
     "evaluate",
+    "explain",
     "fit",
     "fit_store",
     "predict",
@@ -75,11 +83,25 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """A public name, imported when it is first used: preparing a log or serving a model never loads JAX."""
-    if name not in _HOME:
+    value: Any
+    if name == "__version__":
+        value = _version()
+    elif name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    else:
         raise AttributeError(f"module 'dienjax' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("dienjax")
+    except PackageNotFoundError:
+        return "unknown (not installed)"

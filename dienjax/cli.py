@@ -18,20 +18,20 @@ Tables = Annotated[Columns, arg(name="table", metavar="TABLE=NAME")]
 Expression = Annotated[str | None, arg(metavar="COLUMN|EXPRESSION")]
 
 
-def demo(out: Path = Path("runs/demo"), epochs: int = 4, seed: int = 0, force: bool = False) -> None:
+def demo(out: Path = Path("runs/demo"), epochs: int = 4, seed: int = 0) -> None:
     """Train DIN and DIEN on a generated world of drifting interests, beside the best AUC that is possible there.
 
     Args:
-      out: folder for the data set and the two runs.
+      out: folder for the data set and the two runs; an earlier demo there is replaced.
       epochs: passes over the training events.
       seed: of the world and of the training.
-      force: replace the folder if it exists.
     """
     from dienjax.data.drift import DriftWorld
     from dienjax.demo import demo as run_demo
+    from dienjax.training.compilation import cache_compilations
 
-    _keep_compilations()
-    results = run_demo(out, DriftWorld(seed=seed), epochs, force)
+    cache_compilations()
+    results = run_demo(out, DriftWorld(seed=seed), epochs)
     for name, auc in results.items():
         print(f"test AUC  {name:<8} {auc:.4f}")
     print(f"look at {out}/dien/curves.png; `dienjax describe {out}/dien` shows the model")
@@ -67,6 +67,8 @@ def prepare(
 
     Without impressions the model learns to tell a user's next event from a sampled negative; with impressions,
     candidates that were shown and a label, it learns that label from the user's events strictly before.
+
+    Recipes for public data sets (Amazon, MovieLens) are in data_prep, in a clone of the repository; not installed.
 
     Args:
       events: files of the log, or a glob in quotes.
@@ -135,11 +137,12 @@ def train(
     """
     from dienjax.data.store import Store
     from dienjax.storage.folders import check_free
+    from dienjax.training.compilation import cache_compilations
     from dienjax.training.config import Config
     from dienjax.training.loop import fit_store
     from dienjax.training.run import PURPOSE
 
-    _keep_compilations()
+    cache_compilations()
     settings = Config.load(config, overrides)
     if force and not resume:
         check_free(run, force, PURPOSE, [Path(config)])
@@ -157,11 +160,12 @@ def evaluate(run: Positional[Path], store: Path | None = None, split: str = "tes
       json: print one JSON object; what is not defined, such as the AUC of a single class, is null.
     """
     from dienjax.data.store import Store
+    from dienjax.training.compilation import cache_compilations
     from dienjax.training.evaluation import evaluate as measure
     from dienjax.training.metrics import to_json
     from dienjax.training.run import Run
 
-    _keep_compilations()
+    cache_compilations()
     opened = Run.open(run)
     metrics = to_json(measure(opened, Store.open(store) if store else opened.store(), split))
     if json:
@@ -193,9 +197,10 @@ def predict(
       store: event store of that split; the one the run was trained on if left out.
       force: replace the output if it exists.
     """
+    from dienjax.training.compilation import cache_compilations
     from dienjax.training.prediction import predict_file
 
-    _keep_compilations()
+    cache_compilations()
     rows = predict_file(run, input, output, force, calibrate, store)
     print(f"{output}: {rows:,} rows")
 
@@ -209,7 +214,7 @@ def describe(target: Positional[Path], store: Path | None = None, svg: Path | No
       store: event store whose schema a config is described with.
       svg: where the diagram goes; default: model.svg in the run folder, or the config's name with .svg here.
     """
-    from dienjax.report.shapes import describe_file
+    from dienjax.report.describe import describe_file
 
     print(describe_file(target, store, svg))
 
@@ -346,16 +351,6 @@ def _dumps(data: dict) -> str:
     return json.dumps(data, allow_nan=False)
 
 
-def _keep_compilations() -> None:
-    """Lets a second run start at once: XLA's programs are kept in the user's cache folder."""
-    import jax
-
-    if not jax.config.values["jax_compilation_cache_dir"]:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "dienjax" / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Runs the command that the arguments name.
 
@@ -377,6 +372,8 @@ def main(argv: list[str] | None = None) -> None:
         from dienjax.errors import Interrupted
 
         text = str(error) or type(error).__name__
+        if isinstance(error, ModuleNotFoundError) and error.name:  # of a core dependency: an extra's has its own text
+            text = f"{error.name} is not installed; `pip install dienjax` adds all that is missing"
         if isinstance(error, MemoryError) or text.startswith("RESOURCE_EXHAUSTED"):
             line = text.partition("\n")[0].rstrip(".")
             text = f"out of memory: {line}; try a smaller data.batch_size, data.max_len or model, or another machine"
@@ -389,4 +386,4 @@ def _stop(argv: list[str], text: str, code: int) -> NoReturn:
 
 
 def _description() -> str:
-    return "DIN and DIEN click-through-rate models in JAX/Flax, from a log to a served model."
+    return "DIN and DIEN click-through-rate models in JAX/Flax, from a log to a served model. --version shows which."

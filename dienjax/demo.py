@@ -18,12 +18,12 @@ from dienjax.training.optimizers import OptimizerConfig
 from dienjax.training.run import is_run
 
 
-def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4, force: bool = False) -> dict[str, float]:
-    """The test AUC of DIN, of DIEN and of the optimum; a store and two run folders are written to `out`."""
+def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4) -> dict[str, float]:
+    """The test AUC of DIN, of DIEN and of the optimum; a store and two runs take the place of an earlier demo."""
     world = world or DriftWorld()
     fit = FitConfig(epochs=epochs, seed=world.seed)
     log = world.log()
-    with new_folder(out, force, PURPOSE):
+    with new_folder(out, True, PURPOSE):
         pass
     out = Path(out)
     print(f"{world.users:,} users whose interest drifts, {len(log):,} events of {world.items} items")

@@ -185,9 +185,9 @@ def check_names(what: str, names: Sequence[str]) -> None:
             )
         other = before.setdefault(name.casefold(), name)
         if other != name:
-            raise ValueError(f"Schema: {what} {name!r} and {other!r} differ in capitals alone: rename one")
+            raise ValueError(f"Schema: {what} {name!r} and {other!r} differ only in case: rename one")
         if names.count(name) > 1:
-            raise ValueError(f"Schema: {what} {name!r} stands {names.count(name)} times; give each its own name")
+            raise ValueError(f"Schema: {what} {name!r} occurs {names.count(name)} times; give each its own name")
 
 
 def _is_whole(value: object, least: int) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import dienjax
 from dienjax import evaluate
 from dienjax.cli import COMMANDS, main
 from dienjax.errors import Interrupted
@@ -59,7 +60,7 @@ def test_a_run_with_the_config_in_it_is_not_replaced(capsys, run, drift_store, t
     shutil.copytree(run.path, tmp_path / "run")
     own = tmp_path / "run" / "config.toml"
     message = fails(capsys, "train", own, "--store", drift_store.path, "--run", tmp_path / "run", "--force")
-    assert f"never replaced while {own} is in it" in message and own.exists()
+    assert f"cannot be replaced while {own}, which is in use, is inside it" in message and own.exists()
 
 
 def test_train_from_an_earlier_run(capsys, run, config, drift_store, tmp_path, monkeypatch):
@@ -139,6 +140,8 @@ def test_a_shipped_config_is_described_by_its_name(capsys, tmp_path):
         (MemoryError("Unable to allocate 3 TiB"), 2, "out of memory: Unable to allocate 3 TiB; try a smaller"),
         (RuntimeError("RESOURCE_EXHAUSTED: 3 TiB\nat 0x7f"), 2, "out of memory: RESOURCE_EXHAUSTED: 3 TiB; try a"),
         (RecursionError("too deep"), 2, "too deep"),
+        (ModuleNotFoundError("No module named 'jax'", name="jax"), 2, "jax is not installed; `pip install"),
+        (ModuleNotFoundError("x: pip install 'dienjax[onnx]'"), 2, "x: pip install 'dienjax[onnx]'\n"),
         (EOFError(), None, ""),
         (KeyError("bug"), None, ""),
         (KeyboardInterrupt(), 130, "stopped by SIGINT"),
@@ -159,6 +162,12 @@ def test_how_a_command_ends(error, code, said, capsys, tmp_path, monkeypatch):
     assert left.value.code == code
     line = capsys.readouterr().err
     assert line.startswith(f"dienjax predict: {said}") and line.count("\n") == 1
+
+
+def test_the_version_is_that_of_the_package():
+    command = [sys.executable, "-m", "dienjax", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"dienjax {dienjax.__version__}\n"
 
 
 def test_a_reader_that_has_enough_ends_it_silently(drift_store):

@@ -86,13 +86,13 @@ def test_the_hash_is_stable():
 # what is wrong, and what the error says
 REFUSED = {
     "no behaviours": ({"behaviours": ()}, "behaviours is empty; expected at least the item"),
-    "table twice": ({"tables": (ITEM, ITEM)}, "table 'item' stands 2 times; give each its own name"),
-    "field twice": ({"dense": (Dense("item"),)}, "field 'item' stands 2 times; give each its own name"),
+    "table twice": ({"tables": (ITEM, ITEM)}, "table 'item' occurs 2 times; give each its own name"),
+    "field twice": ({"dense": (Dense("item"),)}, "field 'item' occurs 2 times; give each its own name"),
     "misspelt side": ({"dense": (Dense("age", "usr"),)}, r"field 'age' is of 'usr'; expected one of \('user', 'cand"),
     "misspelt table": ({"sparse": (Sparse("x", "itm"),)}, r"table 'itm', which is not declared; did you mean 'item'\?"),
     "unknown table": ({"sparse": (Sparse("x", "zzz"),)}, "table 'zzz', which is not declared; known names: item"),
     "unread table": ({"tables": (ITEM, Table("city", 5))}, "no field reads table 'city'; remove it or name it"),
-    "capitals": ({"dense": (Dense("Item"),)}, "field 'Item' and 'item' differ in capitals alone: rename one"),
+    "capitals": ({"dense": (Dense("Item"),)}, "field 'Item' and 'item' differ only in case: rename one"),
     "a size that is no number": ({"tables": (Table("item", 2.5),)}, "size 2.5 and dim 18"),
     "true": ({"tables": (Table("item", 5, True),)}, "size 5 and dim True"),
     "a size beyond int32": ({"tables": (Table("item", 2**31),)}, "whole numbers up to 2147483647"),

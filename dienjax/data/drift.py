@@ -167,7 +167,9 @@ def negative_mass(p_UV: np.ndarray, q_V: np.ndarray) -> np.ndarray:
     if p_UV.ndim != 2 or q_V.shape != p_UV.shape[1:] or not np.allclose(p_UV.sum(axis=1), 1):
         raise ValueError(f"p_UV {p_UV.shape} must be [U, V] with rows that sum to 1, and q_V {q_V.shape} must be [V]")
     if not (q_V >= 0).all() or np.count_nonzero(q_V) < 2:
-        raise ValueError("q_V must be frequencies of at least two different items: else there is no negative to draw")
+        raise ValueError(
+            "q_V must be frequencies of at least two different items: otherwise there is no negative to draw"
+        )
     q_V = q_V / q_V.sum()
     positive_UV = p_UV / (1 - q_V)
     # A sum less one of its terms: the clip keeps rounding from making a tiny negative mass.

@@ -39,7 +39,7 @@ from dienjax.training.run import Run
 
 Form = Literal["onnx", "stablehlo"]
 
-SAYS = "export: "
+STATUS_PREFIX = "export: "
 """The start of a line that tells a person what is being done."""
 
 
@@ -82,7 +82,7 @@ def write_folder(run: Run, folder: Path, options: Options) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"{SAYS}{text}", file=sys.stderr, flush=True)
+    print(f"{STATUS_PREFIX}{text}", file=sys.stderr, flush=True)
 
 
 def _restored(run: Run) -> tuple[dict[str, Any], int]:

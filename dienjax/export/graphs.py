@@ -111,6 +111,6 @@ def _check_names(names: list[str]) -> None:
     for name, count in Counter(names).items():
         if count > 1:
             raise ValueError(
-                f"export: the name {name!r} would stand for {count} inputs or outputs; expected one of each: rename "
+                f"export: the name {name!r} is used for {count} inputs or outputs; expected unique names: rename "
                 f"the field (hist_<behaviour>, {', '.join((STATES, MASK, USER, *OUTPUT.values()))} are taken)"
             )

@@ -20,7 +20,7 @@ from dienjax.export.simplify import Value, constant, simplify
 from dienjax.serving.folder import TABLES
 
 OPSET = 21
-"""The newest operator set that the oldest onnxruntime we allow (1.20) can run."""
+"""The operator set of the graphs. onnxruntime 1.20 runs it already; the oldest one that we allow is 1.25."""
 
 SLOTS = "max(T, 1)"
 """The length of a history inside a graph, which adds an empty slot if there is none."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 
 from dienjax.data.store import Store
-from dienjax.export.folder import SAYS, Form, Options, write_folder
+from dienjax.export.folder import STATUS_PREFIX, Form, Options, write_folder
 from dienjax.export.graphs import Ids
 from dienjax.export.quantised import Precision
 from dienjax.serving.folder import is_export
@@ -38,7 +38,7 @@ _main()
 """
 """Imports this very package, wherever it is, and with -P no other module from the current folder."""
 
-FAILED = "failed: "
+ERROR_PREFIX = "failed: "
 """The start of the line in which the process reports its error."""
 
 
@@ -98,9 +98,9 @@ def _write_apart(run: Path, folder: Path, options: Options) -> None:
         try:
             for line in process.stdout or ():
                 last.append(line)
-                if line.startswith(FAILED):
-                    why = json.loads(line.removeprefix(FAILED))
-                if line.startswith(SAYS):
+                if line.startswith(ERROR_PREFIX):
+                    why = json.loads(line.removeprefix(ERROR_PREFIX))
+                if line.startswith(STATUS_PREFIX):
                     print(line, end="", file=sys.stderr, flush=True)
         except BaseException:
             process.kill()
@@ -123,7 +123,7 @@ def _main() -> None:
     except Exception as error:
         traceback.print_exc()
         why = json.dumps(f"{type(error).__name__}: {error}")
-        print(FAILED + why, flush=True)  # not in a file: the disk may be full
+        print(ERROR_PREFIX + why, flush=True)  # not in a file: the disk may be full
         sys.exit(1)
 
 

@@ -87,8 +87,8 @@ def compare_scores(got: Scores, want: Scores, task: Task, exact: bool) -> dict[s
     if exact and task == "binary" and abs(onnx - ours) > _auc_tolerance(label_C):
         raise ValueError(
             f"the AUC on the split is {onnx:.6f} by ranker (onnxruntime) and {ours:.6f} by JAX; expected no difference "
-            f"above 1e-5. No score differs by more than {largest:.1g}, so many candidates score alike: train the model "
-            "further, or export without the split"
+            f"above 1e-5. No score differs by more than {largest:.1g}, so many candidates have nearly equal scores: "
+            "train the model further, or export without the split"
         )
     return {"candidates": len(label_C), "largest_difference": largest, name: to_json({"jax": ours, "onnx": onnx})}
 

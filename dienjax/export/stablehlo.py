@@ -123,8 +123,8 @@ def _program(file: Path, exported: jax.export.Exported, parameters: dict[str, ja
     if here != there:
         name = min(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
         raise ValueError(
-            f"{file} and {PARAMETERS} are of two exports: the parameter {name!r} is {here.get(name, 'absent')} in one "
-            f"and {there.get(name, 'absent')} in the other; {AGAIN}"
+            f"{file} and {PARAMETERS} belong to different exports: the parameter {name!r} is "
+            f"{here.get(name, 'absent')} in one and {there.get(name, 'absent')} in the other; {AGAIN}"
         )
     call = jax.jit(exported.call)
 

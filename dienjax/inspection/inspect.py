@@ -15,7 +15,7 @@ from dienjax.inspection.facts import Facts, Time, Unit, inspect
 WIDTH = 80
 """Characters of a line."""
 
-TELLS, UNKNOWN_TELLS = 0.95, 0.05
+SUSPICIOUS_AUC, SUSPICIOUS_UNKNOWN = 0.95, 0.05
 """The AUC above which a field alone is suspicious, and the distance from 0.5 above which being unknown is."""
 
 DIMS = (8, 18, 64)
@@ -77,16 +77,16 @@ def warnings(facts: Facts) -> list[str]:
     found = []
     for name, split in facts.splits.items():
         for field, auc in split.auc_alone.items():
-            if auc is not None and auc > TELLS:
+            if auc is not None and auc > SUSPICIOUS_AUC:
                 found.append(
                     f"WARNING: candidate field {field} alone separates the labels of {name}: AUC {auc:.3f}; was it "
                     "known before the label? If not, prepare without it"
                 )
         for field, auc in split.auc_unknown.items():
-            if auc is not None and abs(auc - 0.5) > UNKNOWN_TELLS:
+            if auc is not None and abs(auc - 0.5) > SUSPICIOUS_UNKNOWN:
                 found.append(
-                    f"WARNING: whether {field} is unknown (id 1) tells the labels of {name}: AUC {auc:.3f}, expected "
-                    "about 0.5; a model may learn that instead of interests"
+                    f"WARNING: whether {field} is unknown (id 1) separates the labels of {name}: AUC {auc:.3f}, "
+                    "expected about 0.5; a model may learn that instead of interests"
                 )
     return found
 
@@ -186,8 +186,8 @@ def _leaks(facts: Facts) -> list[str]:
     lines = alarms(facts) or [f"no leak: no history of {checked:,} holds an event after the time of its label"]
     if facts.impressions is None and ties:
         lines.append(
-            f"{ties:,} ({_percent(ties / checked)}) hold an event at the very time of their label, which is no error: "
-            "of equal times the order of the log decides"
+            f"{ties:,} ({_percent(ties / checked)}) hold an event at the very time of their label, which is not an "
+            "error: of equal times the order of the log decides"
         )
     return [part for line in lines for part in _wrapped(line)]
 

@@ -59,7 +59,7 @@ def _check_order(store: Store) -> None:
             store,
             "time.npy",
             f"row {row} of user {user} is {store.time_E[row]} after {store.time_E[row - 1]} in the row before, "
-            f"{len(within):,} like it",
+            f"one of {len(within):,} such rows",
             "times that ascend within a user",
         )
 
@@ -81,7 +81,7 @@ def _check_samples(store: Store, name: str) -> None:
     U, samples = len(store.offsets) - 1, store.samples(name)
     shown = samples.candidates
     if shown is not None and (shown.first[0] != 0 or np.diff(shown.first).min(initial=1) < 1):
-        raise _damage(store, f"splits/{name}/first.npy", "does not ascend from 0", "a candidate or more per sample")
+        raise _damage(store, f"splits/{name}/first.npy", "does not ascend from 0", "at least one candidate per sample")
     for start in range(0, len(samples), BLOCK):
         user_n, end_n = samples.user_N[start : start + BLOCK], samples.end_N[start : start + BLOCK]
         if user_n.min() < 0 or user_n.max() >= U:
@@ -97,7 +97,8 @@ def _check_samples(store: Store, name: str) -> None:
             raise _damage(
                 store,
                 f"splits/{name}/end.npy",
-                f"sample {start + n} of user {user_n[n]} ends at event row {end_n[n]}, {outside_n.sum():,} like it",
+                f"sample {start + n} of user {user_n[n]} ends at event row {end_n[n]}, "
+                f"one of {outside_n.sum():,} such samples",
                 f"{low_n[n]} to {high_n[n]}, the user's events",
             )
 

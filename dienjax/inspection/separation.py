@@ -9,9 +9,9 @@ from dienjax.schema import UNKNOWN
 BINS = 256
 """Numbers are ranked by the label mean of this many equally filled bins."""
 
-FEW, ENOUGH = 50, 400
-"""With fewer labels than FEW of either class an AUC says nothing; from ENOUGH on, chance moves the AUC of one bit by
-less than 0.05."""
+MIN_LABELS, MIN_LABELS_UNKNOWN = 50, 400
+"""With fewer labels than MIN_LABELS of either class an AUC says nothing; from MIN_LABELS_UNKNOWN on, chance moves the
+AUC of one bit by less than 0.05."""
 
 
 def aucs(store: Store, shown: Candidates) -> tuple[dict[str, float | None], dict[str, float | None]]:
@@ -25,14 +25,14 @@ def aucs(store: Store, shown: Candidates) -> tuple[dict[str, float | None], dict
     sizes = store.schema.sizes()
     for name in [*store.events, *(f.name for f in id_fields(store, "candidate"))]:
         tally_HLV = _tallies(shown, shown.field[name], sizes[name])
-        alone[name] = _auc(_label_mean(tally_HLV[0]), tally_HLV[1], FEW)
-        unknown[name] = _auc(np.arange(sizes[name]) == UNKNOWN, tally_HLV.sum(axis=0), ENOUGH)
+        alone[name] = _auc(_label_mean(tally_HLV[0]), tally_HLV[1], MIN_LABELS)
+        unknown[name] = _auc(np.arange(sizes[name]) == UNKNOWN, tally_HLV.sum(axis=0), MIN_LABELS_UNKNOWN)
     for name in (f.name for f in store.schema.dense if f.of == "candidate"):
         value_C = shown.field[name]
         some = value_C[:: max(1, len(value_C) // BLOCK)]
         edges = np.unique(np.quantile(some, np.linspace(0, 1, BINS + 1), method="lower")) if len(some) else some
         tally_HLV = _tallies(shown, value_C, len(edges) + 1, edges)
-        alone[name] = _auc(_label_mean(tally_HLV[0]), tally_HLV[1], FEW)
+        alone[name] = _auc(_label_mean(tally_HLV[0]), tally_HLV[1], MIN_LABELS)
     return alone, unknown
 
 

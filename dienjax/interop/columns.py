@@ -20,8 +20,8 @@ def check_columns(schema: Schema, columns: Sequence[str], embeddings: Sequence[s
       embeddings: the names of the source's tables in its own order, for the message.
     """
     names = schema.field_names
-    lines = [f"{name!r} is no field of the schema; {nearest(name, names)}" for name in columns if name not in names]
-    lines += [f"{name!r} stands {n} times" for name, n in Counter(columns).items() if n > 1]
+    lines = [f"{name!r} is not a field of the schema; {nearest(name, names)}" for name in columns if name not in names]
+    lines += [f"{name!r} occurs {n} times" for name, n in Counter(columns).items() if n > 1]
     missing = [name for name in names if name not in columns]
     lines += [f"missing: {', '.join(map(repr, missing))}"] if missing else []
     if lines:

@@ -141,7 +141,7 @@ def _names(schema: Schema, tables: Mapping[str, str] | None) -> Mapping[str, str
     known = [t.name for t in schema.tables]
     for name in tables or {}:
         if name not in known:
-            raise ValueError(f"tables: {name!r} is no table of the schema; {nearest(name, known)}")
+            raise ValueError(f"tables: {name!r} is not a table of the schema; {nearest(name, known)}")
     return tables or {}
 
 

@@ -102,7 +102,7 @@ def _recurrences(kind: str, units: Any) -> list[Link]:
     extractor = recurrent("interest_extractor.gru", "extractor", units, "_l0")
     if kind in ("GRU", "AIGRU"):
         return [*extractor, *recurrent(key, "evolution", units, "_l0")]
-    return [*extractor, *recurrent(f"{key}.rnn", "evolution", units, writes=True, tied=kind == "AUGRU")]
+    return [*extractor, *recurrent(f"{key}.rnn", "evolution", units, update_is_new=True, tied=kind == "AUGRU")]
 
 
 def _scorer(hidden: tuple[int, ...], units: Any) -> list[Link]:

@@ -74,7 +74,7 @@ def _refuse_bomb(path: Path) -> None:
         unpacked = sum(entry.file_size for entry in archive.infolist())
     most = MOST_UNPACKED + 20 * path.stat().st_size
     if unpacked > most:
-        raise ValueError(f"it unpacks to {unpacked:,} bytes, expected at most {most:,} of a file of this size")
+        raise ValueError(f"it unpacks to {unpacked:,} bytes, expected at most {most:,} for a file of this size")
 
 
 def write_weights(path: str | Path, tensors: Mapping[str, np.ndarray], force: bool = False) -> None:

@@ -70,7 +70,7 @@ def read(links: Sequence[Link], state_dict: Mapping[str, Any], where: str, advic
         leaf = np.array(link.view(*(to_numpy(state_dict[key]) for key in link.shapes)), np.float32, order="C")
         key = ", ".join(link.shapes)
         if not np.isfinite(leaf).all():
-            raise ValueError(f"{key!r} holds NaN or infinity; expected finite numbers: train the source's model anew")
+            raise ValueError(f"{key!r} holds NaN or infinity; expected finite numbers: train the source's model again")
         if link.path in leaves and not np.array_equal(leaf, leaves[link.path]):
             warnings.warn(
                 f"{keys[link.path]!r} and {key!r} differ, but {where} has one tensor for both: "

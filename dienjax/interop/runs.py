@@ -59,7 +59,7 @@ def import_run(
         apply_override(sections, override)
     options = sections.pop("model", {})
     if options.pop("name", name) != name:
-        raise ValueError(f"model.name is set, and not to {name}; leave it out")
+        raise ValueError(f"model.name is set to something other than {name}; leave it out")
     model = model_config(source, name, fields, state_dict, columns, tables=tables, **options)
     variables = read_variables(source, model.build(fields), state_dict, columns, tables=tables)
     if model.options.get("padding") == "torch_rechub":
@@ -89,12 +89,12 @@ def summary(run: Run) -> str:
     lines = [f"{run.path}: {VERSIONS[told['source']]}'s {run.config.model.name}, from {told['weights']}"]
     choices = [f"{field} = {getattr(m, field)!r}" for field, values in allowed.items() if len(values) > 1]
     if choices:
-        lines.append(f"compare with the source, weights do not tell all of it: {', '.join(choices)}")
+        lines.append(f"check against the source; the weights do not determine all of it: {', '.join(choices)}")
     if getattr(m, "padding", "") == "torch_rechub":
         lines.append(
             "padded positions take part in the attention: the probabilities are those of the source where histories "
             "are padded to the same length, and that is here the longest of the data, at most data.max_len = "
-            f"{run.config.data.max_len} (of no account without softmax where row 0 of the tables is 0: padding_idx=0)"
+            f"{run.config.data.max_len} (irrelevant without softmax if row 0 of the tables is 0: padding_idx=0)"
         )
     if told["source"] == "deepctr_torch" and run.config.model.name == "DIN" and m.softmax:
         lines.append(
@@ -128,5 +128,5 @@ def _schema(path: Path) -> tuple[Store | None, Schema]:
         store.verify()
         return store, store.schema
     if not path.is_file():
-        raise FileNotFoundError(f"no store and no schema file {str(path)!r}; expected one of them")
+        raise FileNotFoundError(f"{str(path)!r} is neither a store nor a schema file")
     return None, Schema.from_json(read_object(path))

@@ -32,18 +32,18 @@ def batch_norm(key: str, module: str, width: int) -> list[Link]:
 
 
 def recurrent(
-    key: str, module: str, units: np.ndarray, suffix: str = "", writes: bool = False, tied: bool = False
+    key: str, module: str, units: np.ndarray, suffix: str = "", update_is_new: bool = False, tied: bool = False
 ) -> list[Link]:
     """nn.GRU, or a cell with its layout: gates r, z, n one below the other, as inputs wide as the state.
 
     Args:
       units: the source's positions of our units (inputs and states).
       suffix: suffix of the source's names, such as "_l0".
-      writes: z is the share of the new state, like our u; nn.GRU's is the share of the old one: u = σ(−z).
+      update_is_new: z is the share of the new state, like our u; nn.GRU's is the share of the old one: u = σ(−z).
       tied: one tensor is the bias of both sides (deepctr-torch's AUGRU), under two names.
     """
     H = len(units)
-    sign = 1 if writes else -1
+    sign = 1 if update_is_new else -1
 
     def gates(weight: np.ndarray) -> np.ndarray:
         r, z, n = (gate[units] for gate in np.split(weight, 3))

@@ -76,8 +76,7 @@ def check_class(kind: Any, name: str) -> None:
         if not own or own[0].name != "schema":
             lacks.append("a first field schema: Schema")
         lacks += [f"another name for the field {f.name!r}" for f in own if f.name in RESERVED]
-        undecided = [f.name for f in own[1:] if f.default is MISSING and f.default_factory is MISSING]
-        lacks += [f"a default for its field {field!r}" for field in undecided]
+        lacks += [f"a default, no list or dict, for its field {f.name!r}" for f in own[1:] if f.default is MISSING]
         lacks += [f"a method {m}" for m in ("embed", "net", "__call__") if not callable(getattr(kind, m, None))]
     if lacks:
         raise ValueError(f"model {name} lacks {', '.join(lacks)}; expected a dienjax.models.Model")

@@ -215,8 +215,11 @@ class TargetAttention(nn.Module):
             mask_BTK = mask_BT[:, :, None] & mask_BK[:, None]
             score_BKT = self._mlp(query_BKE, key_BTH, mask_BTK, train).transpose(0, 2, 1)
         if self.softmax:
-            return nn.softmax(score_BKT, where=mask_BT[:, None, :])
-        return jnp.where(mask_BT[:, None, :], score_BKT, 0)
+            weight_BKT = nn.softmax(score_BKT, where=mask_BT[:, None, :])
+        else:
+            weight_BKT = jnp.where(mask_BT[:, None, :], score_BKT, 0)
+        self.sow("intermediates", "weight_BKT", weight_BKT)
+        return weight_BKT
 
     def _bilinear(self, query_BKE: jax.Array, key_BTH: jax.Array) -> jax.Array:
         query_BKH = Dense(key_BTH.shape[-1], use_bias=False, name="bilinear")(query_BKE)

@@ -29,32 +29,24 @@ StepFunction: TypeAlias = Callable[[jax.Array, Any, jax.Array, Any], jax.Array]
 """(state h [H, K, B], update gate u, candidate state h̃, score a [1, K, B] or None where there is none) -> h'."""
 
 
-def gru_step(state: jax.Array, update: jax.Array, candidate: jax.Array, score: Any = None) -> jax.Array:
+def gru_step(state: jax.Array, gate: jax.Array, candidate: jax.Array) -> jax.Array:
     """h' = (1 − u)·h + u·h̃ (DIEN, eq. 5)."""
-    return state + update * (candidate - state)
+    return state + gate * (candidate - state)
 
 
-def agru_step(state: jax.Array, update: Any, candidate: jax.Array, score: jax.Array) -> jax.Array:
-    """h' = (1 − a)·h + a·h̃ (DIEN, eq. 10): the attention score is the update gate."""
-    return gru_step(state, score, candidate)
+def agru_gate(update: Any, score: jax.Array) -> jax.Array:
+    """The attention score a in place of the update gate (DIEN, eq. 10)."""
+    return score
 
 
-def augru_step(state: jax.Array, update: jax.Array, candidate: jax.Array, score: jax.Array) -> jax.Array:
-    """h' = (1 − û)·h + û·h̃ with û = a·u (DIEN, eq. 11-12): a = 0 keeps the state. Also deepctr-torch, torch-rechub."""
-    return gru_step(state, score * update, candidate)
+def augru_gate(update: jax.Array, score: jax.Array) -> jax.Array:
+    """û = a·u (DIEN, eq. 11-12): a = 0 keeps the state. Also deepctr-torch, torch-rechub."""
+    return score * update
 
 
-def augru_step_author(state: jax.Array, update: jax.Array, candidate: jax.Array, score: jax.Array) -> jax.Array:
-    """h' = k·h + (1 − k)·h̃ with k = (1 − a)·(1 − u): the authors' TensorFlow form, where a = 0 is a GRU step."""
-    return gru_step(state, 1 - (1 - score) * (1 - update), candidate)
-
-
-def step_function(step: Step | StepFunction, gate: Gate) -> StepFunction:
-    """The function of that name; AIGRU is a GRU whose input is scaled (DIEN, eq. 9). A function is itself."""
-    if callable(step):
-        return step
-    augru = augru_step if gate == "paper" else augru_step_author
-    return {"GRU": gru_step, "AIGRU": gru_step, "AGRU": agru_step, "AUGRU": augru}[step]
+def augru_gate_author(update: jax.Array, score: jax.Array) -> jax.Array:
+    """û = 1 − (1 − a)·(1 − u), the authors' TensorFlow form, where a = 0 is a GRU step."""
+    return 1 - (1 - score) * (1 - update)
 
 
 def per_row(vector_F: jax.Array, x: jax.Array) -> jax.Array:
@@ -94,8 +86,14 @@ class Cell(nn.Module):
         if self.biases == "author":
             candidate_state, reset = by_column(kernel[:, -H:], reset * state_HKB), jnp.ones_like(reset)
         candidate = nn.tanh(candidate_input + reset * candidate_state)
-        # An AGRU has no update gate, or one that nothing reads.
-        new = step_function(self.step, self.gate)(state_HKB, update[0] if update else None, candidate, score)
+        u: Any = update[0] if update else None  # an AGRU has none
+        if callable(self.step):
+            gate, new = u, self.step(state_HKB, u, candidate, score)
+        else:
+            scaled = {"AGRU": agru_gate, "AUGRU": augru_gate if self.gate == "paper" else augru_gate_author}
+            gate = scaled[self.step](u, score) if self.step in scaled else u
+            new = gru_step(state_HKB, gate, candidate)
+        self.sow("intermediates", "gate_THKB", gate)
         if mask is not None:
             new = jnp.where(mask, new, state_HKB)
         return new, new
@@ -147,6 +145,7 @@ class Recurrence(nn.Module):
         scan = nn.scan(
             nn.remat(Cell, prevent_cse=False),
             variable_broadcast="params",
+            variable_axes={"intermediates": 0},
             split_rngs={"params": False},
             check_constancy_invariants=self.is_initializing(),  # else jax2onnx cannot trace the scan
         )
@@ -160,6 +159,7 @@ class Recurrence(nn.Module):
         K = 1 if score_BKT is None else score_BKT.shape[1]
         initial_HKB = jnp.zeros((self.features, K, input_BTI.shape[0]))
         last_HKB, state_THKB = cell(initial_HKB, (input_TI1B, score_T1KB, mask_T11B))
+        self.sow("intermediates", "state_THKB", state_THKB)
         if score_BKT is None:
             return jnp.where(mask_BT[:, :, None], state_THKB[:, :, 0].transpose(2, 0, 1), 0)
         return last_HKB.transpose(2, 1, 0)

@@ -146,7 +146,7 @@ def _bad_time(name: str, where: Where, row: int, column: pa.Array) -> ValueError
     value = column[row].as_py()
     return ValueError(
         f"time column {name!r} holds {'no value' if value is None else repr(str(value))} in {where(row)}; expected a "
-        "finite number or an ISO 8601 date in every row: mend or drop such rows"
+        "finite number or an ISO 8601 date in every row: correct or drop these rows"
     )
 
 
@@ -198,7 +198,7 @@ def ids(column: pa.Array, name: str, type: pa.DataType, where: Where, required: 
         column = pc.if_else(pc.is_nan(column), None, column)
     if required and column.null_count:
         row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise ValueError(f"column {name!r} has no value in {where(row)}; expected one in every row: drop such rows")
+        raise ValueError(f"column {name!r} has no value in {where(row)}; expected one in every row: drop these rows")
     return column
 
 

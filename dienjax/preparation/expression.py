@@ -109,14 +109,16 @@ def numbers(
         row = int(np.argmin(good_R))
         raise ValueError(
             f"{expression!r} is '{value_R[row]:.9g}' in {where(row)}; expected "
-            f"{'0 to 1' if unit else 'a finite number'}: mend or drop such rows"
+            f"{'0 to 1' if unit else 'a finite number'}: correct or drop these rows"
         )
     return number_R
 
 
 def _parsed(expression: str, known: Collection[str]) -> ast.expr:
     if len(expression) > LONGEST:
-        raise ValueError(f"expression {expression[:40]!r}... has {len(expression):,} characters; expected {LONGEST:,}")
+        raise ValueError(
+            f"expression {expression[:40]!r}... has {len(expression):,} characters; expected at most {LONGEST:,}"
+        )
     try:
         return ast.parse(expression, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -193,7 +195,7 @@ def _value(node: ast.expr, batch: pa.RecordBatch, where: Where) -> Value:
                 value = ARITHMETIC[type(op)](_number(left, batch, where), _number(right, batch, where))
             if not np.isfinite(value).all():
                 row = int(np.argmin(np.isfinite(value)))
-                raise ValueError(f"{ast.unparse(node)!r} is {np.ravel(value)[row]} in {where(row)}; mend such rows")
+                raise ValueError(f"{ast.unparse(node)!r} is {np.ravel(value)[row]} in {where(row)}; correct these rows")
             return value
         case ast.Compare(left=left, ops=ops, comparators=others):
             lefts = [left, *others[:-1]]
@@ -281,7 +283,7 @@ def _present(column: pa.Array, name: str, where: Where) -> pa.Array:
     if missing_R.true_count:
         row = missing_R.index(True).as_py()
         raise ValueError(
-            f"column {name!r} has no value in {where(row)}; expected one in every row: mend or drop such rows"
+            f"column {name!r} has no value in {where(row)}; expected one in every row: correct or drop these rows"
         )
     return column
 
@@ -295,7 +297,7 @@ def _cast(column: pa.Array, type: pa.DataType, name: str, where: Where) -> pa.Ar
         row = next(row for row in range(len(column)) if not _can_be(column[row], type))
         expected = "true or false" if pa.types.is_boolean(type) else "a finite number"
         raise ValueError(
-            f"{name!r} is {str(column[row])!r} in {where(row)}; expected {expected}: mend or drop such rows"
+            f"{name!r} is {str(column[row])!r} in {where(row)}; expected {expected}: correct or drop these rows"
         ) from error
 
 

@@ -150,7 +150,7 @@ def _split(settings: Settings, offsets: np.ndarray, time_E: np.ndarray, sessions
     if not len(train) and settings.like is None:
         N = sum(len(part) for part in (split.ends or split.shown).values())
         raise ValueError(
-            f"prepare: no training samples under protocol {settings.protocol!r}, {N} that validate or test; 'last' "
+            f"prepare: no training samples under protocol {settings.protocol!r}, {N} for validation or testing; 'last' "
             "trains on users with at least 2 events, 'all' with at least 4, 'time' and 'user' on impressions: give a "
             "longer log or smaller fractions"
         )
@@ -253,8 +253,8 @@ def _check_like(schema: Schema, settings: Settings) -> None:
     sized = Schema(tuple(earlier.table(t.name) for t in schema.tables), schema.behaviours, schema.sparse, schema.dense)
     if difference := sized.difference(earlier):
         raise ValueError(
-            f"prepare: the fields differ from those of {settings.like.path}; - is new, + is there:\n{difference}\n"
-            "Name the same columns in the same order"
+            f"prepare: the fields differ from those of {settings.like.path}; - new store, + earlier store:\n"
+            f"{difference}\nName the same columns in the same order"
         )
 
 
@@ -295,13 +295,13 @@ def _remarks(
     (left_out if settings.drop_duplicates else noticed)[REPEATED] = int(again_E.sum())
     for name in fields.attributes:
         noticed[f"events without {name}, which are unknown"] = int((log.code[name] < 0).sum())
-        several = quality.with_several(log.code[fields.item], log.code[name])
+        several = quality.items_with_several(log.code[fields.item], log.code[name])
         noticed[f"items with more than one {name}; each event keeps its own"] = several
     for name, v in vocabulary.items() if settings.like else ():
         noticed[f"values of {name} written unlike the earlier store's, such as 4 for 4.0, taken as the same"] = (
-            v.reformed
+            v.rewritten
         )
-        noticed[f"values of {name}, all that there are, unknown to the earlier store"] = v.knows_none * (
+        noticed[f"values of {name} (every one) are unknown to the earlier store"] = v.all_unknown * (
             len(v.id_of_code) - 1
         )
     return {"left_out": left_out, "noticed": noticed}

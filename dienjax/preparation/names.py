@@ -24,15 +24,17 @@ def refuse_reserved(fields: Fields, user_id: bool) -> None:
                 "the column"
             )
     if "label" in fields.dense:
-        raise ValueError("prepare: a dense column cannot be called 'label', the store keeps the label so: rename it")
+        raise ValueError(
+            "prepare: a dense column cannot be called 'label', the store uses this name for the label: rename it"
+        )
 
 
-def refuse_told(fields: Fields, user_id: bool, label: str, read: Sequence[str]) -> None:
+def refuse_label_leak(fields: Fields, user_id: bool, label: str, read: Sequence[str]) -> None:
     """Raise ValueError if one of the columns `read`, from which the label is computed, is also a field of the model."""
     for name in read:
         if name in _names(fields, user_id):
             raise ValueError(
-                f"prepare: the label {label!r} reads column {name!r}, which is a field too and tells the label: leave "
+                f"prepare: the label {label!r} reads column {name!r}, which is also a field and leaks the label: leave "
                 "it out of attributes, user_attributes, context and dense"
             )
 

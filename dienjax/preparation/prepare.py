@@ -10,7 +10,7 @@ from typing import get_args
 from dienjax.data.store import PURPOSE, Store
 from dienjax.errors import nearest
 from dienjax.preparation.kernel import Fields, Settings, build_store
-from dienjax.preparation.names import refuse_reserved, refuse_told
+from dienjax.preparation.names import refuse_label_leak, refuse_reserved
 from dienjax.preparation.read import Log, Roles
 from dienjax.preparation.sort import Engine, sort_tables
 from dienjax.preparation.splits import Fractions, Protocol
@@ -103,7 +103,7 @@ def prepare(
     if impressions is not None:
         numbers = {name: name for name in dense} | {"label": str(label)}
         table = Table("impressions", impressions, Roles(user, item, time, (*attributes, *context), numbers))
-        refuse_told(fields, user_id, str(label), table.columns_in(str(label)))
+        refuse_label_leak(fields, user_id, str(label), table.columns_in(str(label)))
         there = table.column_names()
         of_shown = tuple(name for name in user_attributes if name in there)
         roles = replace(table.roles, attributes=(*table.roles.attributes, *of_shown))
@@ -142,7 +142,10 @@ def _check(settings: Settings, fields: Fields, has_impressions: bool, label: str
     if has_impressions != (label is not None):
         raise ValueError("prepare: impressions and label go together; expected both or neither")
     if not has_impressions and (fields.context or fields.dense):
-        raise ValueError("prepare: context and dense are columns of the impressions, and there are none: give them")
+        raise ValueError(
+            "prepare: context and dense are columns of the impressions, but no impressions are given: give impressions "
+            "too"
+        )
     if settings.grow and settings.like is None:
         raise ValueError("prepare: grow appends to the vocabularies of an earlier store; name it: like=STORE")
     if settings.min_count < 1 or fractions.seed < 0:

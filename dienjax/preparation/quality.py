@@ -15,7 +15,7 @@ def repeated(user_E: np.ndarray, time_E: np.ndarray, item_E: np.ndarray) -> np.n
     return again_E
 
 
-def with_several(item_E: np.ndarray, value_E: np.ndarray) -> int:
+def items_with_several(item_E: np.ndarray, value_E: np.ndarray) -> int:
     """The number of items that have more than one value (-1, a missing one, does not count)."""
     known = value_E >= 0
     item, value = item_E[known], value_E[known]

@@ -179,7 +179,7 @@ def _matching(pattern: str) -> list[str]:
 def _once(names: Sequence[str], source: str = "") -> None:
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"column {name!r} stands more than once{_of(source)}; give each its own name")
+            raise ValueError(f"column {name!r} occurs more than once{_of(source)}; give each its own name")
 
 
 def _to_arrow(frame: pd.DataFrame, roles: Roles) -> pa.Table:
@@ -214,7 +214,9 @@ def _table(table: pa.Table) -> Source:
 def _file(path: str, roles: Roles) -> Source:
     stem, suffix = os.path.splitext(path)
     if suffix in (".zip", ".xz", ".7z", ".tar"):
-        raise ValueError(f"{path!r} is packed as {suffix}; expected plain, {', '.join(COMPRESSION)}: unpack it first")
+        raise ValueError(
+            f"{path!r} is compressed as {suffix}; expected plain, {', '.join(COMPRESSION)}: decompress it first"
+        )
     if os.path.getsize(path) == 0:
         raise ValueError(f"{path!r} is empty; expected a header and rows")
     if suffix in (".parquet", ".pq"):
@@ -239,7 +241,7 @@ def _parquet(path: str) -> Source:
         with pq.ParquetFile(path) as file:
             schema, size = file.schema_arrow, file.metadata.num_rows * len(file.schema_arrow) * 16
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path!r} is no Parquet file: {error}") from error
+        raise ValueError(f"{path!r} is not a Parquet file: {error}") from error
     _once(schema.names, path)
     return Source(path, dict(zip(schema.names, schema.types, strict=True)), read, bytes=size)
 
@@ -271,7 +273,7 @@ def _text(path: str, compression: str | None, delimiter: str | None, roles: Role
                     done += len(batch)
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(
-                f"{path!r} is broken, {done:,} rows could be read before: {error}; mend the file, or cut it there"
+                f"{path!r} is broken after {done:,} rows: {error}; repair the file, or cut it there"
             ) from error
 
     try:

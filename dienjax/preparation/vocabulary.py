@@ -15,21 +15,21 @@ from dienjax.schema import FIRST_ID, UNKNOWN
 class Vocabulary:
     """The ids of a column: `frame` has (id, value, count) from id 2 on, `id_of_code` maps codes (-1: missing) to ids.
 
-    A count is how often the value occurs in the training rows of this log. `reformed` is the number of values that the
+    A count is how often the value occurs in the training rows of this log. `rewritten` is the number of values that the
     earlier store writes differently, such as 4 and 4.0.
     """
 
     frame: pd.DataFrame
     id_of_code: np.ndarray
     digest: str
-    reformed: int = 0
+    rewritten: int = 0
 
     @property
     def size(self) -> int:
         return FIRST_ID + len(self.frame)
 
     @property
-    def knows_none(self) -> bool:
+    def all_unknown(self) -> bool:
         """Whether every value of this log is unknown."""
         return len(self.id_of_code) > 1 and bool((self.id_of_code == UNKNOWN).all())
 
@@ -52,11 +52,11 @@ def number(
     """
     order = np.argsort(-count_V, kind="stable")
     known = order[count_V[order] >= max(min_count, 1)]
-    reformed = 0
+    rewritten = 0
     if like is None:
         known_value = value.iloc[known].reset_index(drop=True)
     else:
-        at_R, reformed = _places(value, like["value"])
+        at_R, rewritten = _places(value, like["value"])
         new = known[~np.isin(known, at_R)] if grow else known[:0]
         known = np.concatenate([at_R, new])
         known_value = pd.concat([like["value"], _as_before(value.iloc[new], like["value"])], ignore_index=True)
@@ -67,7 +67,7 @@ def number(
     id_of_code[known[here]] = id_R[here]
     frame = pd.DataFrame({"id": id_R, "value": known_value, "count": np.where(here, np.append(count_V, 0)[known], 0)})
     digest = hashlib.sha256(json.dumps([str(v) for v in known_value]).encode()).hexdigest()[:16]
-    return Vocabulary(frame, id_of_code, digest, reformed)
+    return Vocabulary(frame, id_of_code, digest, rewritten)
 
 
 def _places(value: pd.Series, earlier: pd.Series) -> tuple[np.ndarray, int]:

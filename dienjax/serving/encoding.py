@@ -98,8 +98,8 @@ def encode_lists(group: str, given: Mapping[str, Any], fields: Mapping[str, Enco
     for name, value_N in lists.items():
         if len(value_N) != len(lists[first]):
             raise ValueError(
-                f"{group}[{first!r}] has length {len(lists[first])}, but {group}[{name!r}] {len(value_N)}; "
-                "expected one value of each at every position"
+                f"{group}[{first!r}] has length {len(lists[first])}, but {group}[{name!r}] has {len(value_N)}; "
+                "expected lists of equal length"
             )
     return {name: fields[name](partial("{}[{!r}][{}]".format, group, name), lists[name]) for name in fields}
 
@@ -119,7 +119,7 @@ def _check_names(group: str, given: Mapping[str, Any], fields: Mapping[str, Enco
             raise ValueError(f"{group}[{name!r}] is missing; got the fields {list(given)}, expected {list(fields)}")
     for name in given:
         if name not in fields:
-            raise ValueError(f"{group}[{name!r}] is no field of the model; {nearest(str(name), fields)}")
+            raise ValueError(f"{group}[{name!r}] is not a field of the model; {nearest(str(name), fields)}")
 
 
 def listed(where: str, given: Any) -> list:
@@ -149,7 +149,7 @@ def _of_types(where: Where, value_N: list, types: set[type], expected: str) -> l
 def _refuse_inexact(where: Where, value_N: list, largest: float) -> None:
     for position, value in enumerate(value_N):
         if type(value) is float and not -largest <= value <= largest:
-            why = "a float holds not every whole number beyond 2**53: give an int"
+            why = "a float cannot hold every whole number beyond 2**53: give an int"
             raise ValueError(
                 f"{where(position)} is {value!r}; {'give None where it is unknown' if math.isnan(value) else why}"
             )

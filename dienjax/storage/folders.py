@@ -64,7 +64,9 @@ def check_free(path: str | Path, force: bool = False, purpose: Purpose = PLAIN, 
     for inside in (Path.cwd() / "anything", *used):
         if path.resolve() in inside.resolve().parents:
             what = inside if inside in used else "the current folder"
-            raise FileExistsError(f"{path} is never replaced while {what} is in it, and in use: choose another name")
+            raise FileExistsError(
+                f"{path} cannot be replaced while {what}, which is in use, is inside it: choose another name"
+            )
 
 
 def is_empty(path: Path) -> bool:

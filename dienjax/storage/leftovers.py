@@ -59,12 +59,12 @@ def held(path: Path) -> Iterator[None]:
       OSError: there are no locks here.
     """
     if fcntl is None:
-        raise OSError("no locks here")
+        raise OSError("this system has no file locks")
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not os.path.samestat(os.fstat(descriptor), os.stat(path)):
-            raise FileNotFoundError(f"{path} is another one now")
+            raise FileNotFoundError(f"{path} was replaced in the meantime")
         yield
     finally:
         os.close(descriptor)

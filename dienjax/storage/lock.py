@@ -41,7 +41,7 @@ def lock(folder: str | Path) -> Iterator[None]:
             ) from None
         except OSError as error:
             warnings.warn(
-                f"{folder} cannot be locked ({error}): see to it that no other process trains in it", stacklevel=3
+                f"{folder} cannot be locked ({error}): make sure that no other process trains in it", stacklevel=3
             )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")

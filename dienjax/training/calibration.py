@@ -22,7 +22,7 @@ def fit_scale(method: Method, logit_N: np.ndarray, label_N: np.ndarray) -> Scale
     if method not in fits:
         raise ValueError(f"calibrate is {method!r}; expected 'platt' or 'isotonic'")
     if not np.isin(label_N, (0, 1)).all() or len(np.unique(label_N)) < 2:
-        raise ValueError(f"calibrate: the labels are {np.unique(label_N)[:5].tolist()}; expected 0 and 1, both of them")
+        raise ValueError(f"calibrate: the labels are {np.unique(label_N)[:5].tolist()}; expected both 0 and 1")
     if not np.isfinite(logit_N).all():
         raise ValueError(f"calibrate: {np.sum(~np.isfinite(logit_N))} logits are not finite; did the training diverge?")
     return fits[method](logit_N.astype(np.float64), label_N)

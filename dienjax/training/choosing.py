@@ -9,13 +9,13 @@ from dienjax.drawing.curves import series
 from dienjax.training.config import Choose
 from dienjax.training.metrics import Task
 
-GUESSING = 0.55
+LEAST_AUC = 0.55
 """A validation AUC below this is hardly better than guessing."""
-WORSE = 1.05
+LOGLOSS_RATIO = 1.05
 """The ratio of the chosen checkpoint's log loss to the lowest one above which the two disagree."""
 
 
-def worth(metrics: dict[str, float], choose: Choose, task: Task) -> float:
+def validation_score(metrics: dict[str, float], choose: Choose, task: Task) -> float:
     """What a validation is worth, higher is better; NaN if its metric is undefined."""
     if task == "regression":
         return -metrics["rmse"]
@@ -27,11 +27,11 @@ def remarks(lines: Iterable[dict[str, Any]], choose: Choose) -> list[str]:
     lines = list(lines)
     found = []
     _, auc_Q = series(lines, "valid", "auc")
-    if len(auc_Q) and auc_Q.max() < GUESSING:
+    if len(auc_Q) and auc_Q.max() < LEAST_AUC:
         found.append(
-            f"the validation AUC is {auc_Q.max():.3f} at best, and guessing has 0.5: check that data.train has samples "
-            "enough, that the time column orders the events, and that items return (`dienjax inspect` shows these); "
-            "then try more fit.epochs or another optimizer.learning_rate"
+            f"the validation AUC is {auc_Q.max():.3f} at best, and guessing gives 0.5: check that data.train has "
+            "enough samples, that the time column orders the events, and that items recur (`dienjax inspect` shows "
+            "these); then try more fit.epochs or another optimizer.learning_rate"
         )
     step_Q, loss_Q = series(lines, "valid", "logloss")
     chosen_Q, value_Q = series(lines, "valid", choose)
@@ -39,7 +39,7 @@ def remarks(lines: Iterable[dict[str, Any]], choose: Choose) -> list[str]:
         return found
     chosen = chosen_Q[np.argmax(value_Q)]
     loss, least = loss_Q[step_Q == chosen][0], loss_Q.min()
-    if loss > WORSE * least:
+    if loss > LOGLOSS_RATIO * least:
         found.append(
             f"the chosen step {chosen:,.0f} has validation log loss {loss:.3f}, step {step_Q[np.argmin(loss_Q)]:,.0f} "
             f'had {least:.3f}: where probabilities matter, set fit.choose="logloss", or scale them with '

@@ -1,11 +1,13 @@
-"""Logits of a trained model over a whole data set, in its order, and the exact metrics of them."""
+"""Logits of a trained model over a whole data set, in its order, and their exact metrics."""
 
 import dataclasses
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from dienjax.batch import Batch
 from dienjax.data.loader import Dataset, Loader
@@ -17,6 +19,12 @@ from dienjax.training.run import Run
 from dienjax.training.step import make_eval_step
 
 EvalStep = Callable[[dict[str, Any], Batch], jax.Array]
+
+
+@lru_cache(maxsize=16)
+def shared_eval_step(model: nn.Module) -> EvalStep:
+    """The eval step of a model, the same for equal models: it compiles once for batches of one shape."""
+    return make_eval_step(model)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +46,9 @@ class Scores:
 def score(
     eval_step: EvalStep, variables: dict[str, Any], loader: Loader, between: Callable[[], None] = lambda: None
 ) -> Scores:
-    """The scores of every sample of an unshuffled or shuffled loader, in the data set's order.
+    """The scores of every sample of a loader, shuffled or not, in the data set's order.
 
-    `between` is called before each batch; what it raises ends the scoring.
+    `between` is called before each batch; an exception it raises ends the scoring.
     """
     pending = []
     for planned, batch in loader.epoch(0):
@@ -72,7 +80,7 @@ def evaluate(run: Run | str, data: Store | Dataset, split: str = "test") -> dict
         data.verify()
     dataset: Dataset = data if not isinstance(data, Store) else store_split(config, data, split)
     loader = eval_loader(dataset, config.data.batch_size, config.data.lengths)
-    return score(make_eval_step(run.model), run.variables(), loader).metrics(config.loss.task)
+    return score(shared_eval_step(run.model), run.variables(), loader).metrics(config.loss.task)
 
 
 def store_split(config: Config, store: Store, split: str, auxiliary: bool = False) -> StoreSplit:

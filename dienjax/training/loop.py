@@ -20,9 +20,9 @@ from dienjax.models.contract import check_model
 from dienjax.storage.files import write_json
 from dienjax.storage.lock import lock
 from dienjax.training import checkpoint
-from dienjax.training.choosing import remarks, worth
+from dienjax.training.choosing import remarks, validation_score
 from dienjax.training.config import Config
-from dienjax.training.evaluation import eval_loader, score, store_split
+from dienjax.training.evaluation import eval_loader, score, shared_eval_step, store_split
 from dienjax.training.lazy_rows import make_lazy_train_step, renumber
 from dienjax.training.metrics import auc_from_histogram
 from dienjax.training.preflight import check_data, check_labels, larger_split
@@ -30,7 +30,7 @@ from dienjax.training.progress import Record, import_tensorboard, say
 from dienjax.training.resume import FILE, data_identity, reopen, start
 from dienjax.training.run import Run
 from dienjax.training.signals import noted_signals
-from dienjax.training.step import Metrics, make_eval_step, make_train_step
+from dienjax.training.step import Metrics, make_train_step
 from dienjax.training.warm_start import carry_weights, summary
 
 
@@ -116,7 +116,7 @@ class _Loop:
         self.lazy = config.optimizer.rows == "lazy"
         make_step: Any = make_lazy_train_step if self.lazy else make_train_step
         self.train_step = make_step(run.model, self.tx, config.loss, config.data.unknown)
-        self.eval_step = make_eval_step(run.model)
+        self.eval_step = shared_eval_step(run.model)
         self.key = jax.random.fold_in(jax.random.key(config.fit.seed), 1)  # dropout; fold 0 is not used: parameters
         self.pending: list[tuple[int, int, Planned, Metrics]] = []
         self.compiled: set[int] = set()
@@ -227,14 +227,14 @@ class _Loop:
                 scores = score(self.eval_step, self.state.variables, self.valid, self._stop_if_asked)
             metrics = scores.metrics(task)
             self.record.write("valid", step, (step - 1) // self.loader.steps(), metrics)
-            value = worth(metrics, choose, task)
+            value = validation_score(metrics, choose, task)
             if np.isnan(value):
                 warnings.warn(
                     f"the validation {choose.upper()} is not defined (one class only): the best checkpoint is chosen "
                     "by log loss",
                     stacklevel=2,
                 )
-                value = worth(metrics, "logloss", task)
+                value = validation_score(metrics, "logloss", task)
             better = position.best is None or value > position.best
             best, worse = (value, 0) if better else (position.best, position.worse + 1)
             self.position = replace(position, best=best, worse=worse, due=False)

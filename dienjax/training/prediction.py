@@ -9,16 +9,19 @@ import pyarrow.parquet as pq
 
 from dienjax.data.arrays import PaddedArrays
 from dienjax.data.histories import windows
-from dienjax.data.loader import Dataset
+from dienjax.data.loader import Loader
 from dienjax.data.split import StoreSplit
 from dienjax.data.store import Store, side
 from dienjax.serving.encoding import encoders
 from dienjax.storage.files import new_file
-from dienjax.training.calibration import Method, fit_scale
-from dienjax.training.evaluation import eval_loader, score, store_split
+from dienjax.training.calibration import Method, Scale, fit_scale
+from dienjax.training.config import DataConfig
+from dienjax.training.evaluation import eval_loader, score, shared_eval_step, store_split
 from dienjax.training.raw_columns import Encoded, encoded, holds_lists, raw_columns
 from dienjax.training.run import Run
-from dienjax.training.step import make_eval_step
+
+MANY = 100_000
+"""Candidates beyond which no table is padded to powers of two: scoring the padding would take longer than compiling."""
 
 
 def predict(
@@ -38,6 +41,10 @@ def predict(
     What pandas marks as missing is None too, and so is NaN in a column of floats or objects, which have no other word
     for it. NaN in a list is an error, and so is a float beyond 2**53 where the log held whole numbers: it may stand for
     several; a column of type Int64 holds both.
+
+    Tables of similar size share their compiled programs: rows, candidates and histories are padded to powers of two, at
+    most `data.batch_size` rows and `data.max_len` behaviours, or to the lengths in `data.lengths`. A table of more than
+    100,000 candidates is padded no further than it needs, and may compile anew.
 
     Args:
       calibrate: scale the probabilities as `dienjax.training.calibration` fits it on the run's validation split, in
@@ -119,16 +126,19 @@ def _predictions(
     if store and not calibrate:
         raise ValueError("predict: only `calibrate` reads the store; leave the store out, or calibrate")
     run = run if isinstance(run, Run) else Run.open(run)
-    arrays, length_N = _arrays(run, table)
-    eval_step, variables = make_eval_step(run.model), run.variables()
+    arrays, length_N = table_arrays(run, table, few_shapes=True)
+    eval_step, variables = shared_eval_step(run.model), run.variables()
 
-    def logits_and_labels(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        data = run.config.data
-        scores = score(eval_step, variables, eval_loader(dataset, data.batch_size, data.lengths))
+    def logits_and_labels(loader: Loader) -> tuple[np.ndarray, np.ndarray]:
+        scores = score(eval_step, variables, loader)
         return scores.logit_NK[scores.mask_NK], scores.label_NK[scores.mask_NK]
 
-    scale = fit_scale(calibrate, *logits_and_labels(_validation(run, store))) if calibrate else _sigmoid
-    logit_M, _ = logits_and_labels(PaddedArrays(run.schema, arrays))
+    data = run.config.data
+    scale: Scale = _sigmoid
+    if calibrate:
+        valid = eval_loader(_validation(run, store), data.batch_size, data.lengths)
+        scale = fit_scale(calibrate, *logits_and_labels(valid))
+    logit_M, _ = logits_and_labels(_loader(run, PaddedArrays(run.schema, arrays)))
     if run.config.loss.task == "regression":
         return "prediction", logit_M, length_N
     return "probability", scale(logit_M), length_N
@@ -150,8 +160,35 @@ def _validation(run: Run, store: Store | str | Path | None) -> StoreSplit:
     return store_split(run.config, store, run.config.data.valid)
 
 
-def _arrays(run: Run, table: pd.DataFrame | pa.Table) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """The columns that `PaddedArrays` takes, as ids, and how many candidates each row has (None: one, no list)."""
+def _loader(run: Run, dataset: PaddedArrays) -> Loader:
+    """Batches of few shapes, so that other tables have the same."""
+    data, lengths = run.config.data, run.config.data.lengths
+    masked = getattr(run.model, "padding", "masked") == "masked"  # else the result depends on how far one pads
+    if masked and np.count_nonzero(dataset.mask_NK) <= MANY:
+        lengths = _lengths(data, max(1, int(dataset.length_N.max())))
+    return eval_loader(dataset, min(data.batch_size, _power_of_two(len(dataset.length_N))), lengths)
+
+
+def _lengths(data: DataConfig, longest: int) -> tuple[int, ...]:
+    """As many powers of two as `data.lengths` says, the last for the longest history; or the lengths that it lists."""
+    powers = [min(2**n, data.max_len) for n in range((longest - 1).bit_length() + 1)]
+    if isinstance(data.lengths, int):
+        return tuple(powers[-data.lengths :])
+    return data.lengths if longest <= max(data.lengths) else (*data.lengths, powers[-1])
+
+
+def _power_of_two(n: int) -> int:
+    """The smallest power of two from n on."""
+    return 1 << (n - 1).bit_length()
+
+
+def table_arrays(
+    run: Run, table: pd.DataFrame | pa.Table, few_shapes: bool = False
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """The columns that `PaddedArrays` takes, as ids, and how many candidates each row has (None: one, no list).
+
+    With `few_shapes` up to `MANY` candidates are padded to a power of two a row.
+    """
     if not len(table):
         raise ValueError("predict: the table has no rows; expected at least one")
     schema = run.schema
@@ -172,18 +209,25 @@ def _arrays(run: Run, table: pd.DataFrame | pa.Table) -> tuple[dict[str, np.ndar
         raise ValueError(
             f"predict: row {np.argmin(item.length_N)} of column {item.name!r} has no candidate; expected at least one"
         )
-    arrays = {column.name: _padded(column, run.config.data.max_len) for column in behaviours}
-    return arrays | {column.name: _padded(column) for column in (*users, *candidates)}, item.length_N
+    T = min(_longest(behaviours[0]), run.config.data.max_len)
+    K = _power_of_two(_longest(item)) if few_shapes and len(item.value_M) <= MANY else _longest(item)
+    arrays = {column.name: _padded(column, T) for column in behaviours}
+    return arrays | {column.name: _padded(column, K) for column in (*users, *candidates)}, item.length_N
 
 
-def _padded(column: Encoded, most: int | None = None) -> np.ndarray:
-    """[N], or [N, L] right-padded where rows hold lists, of the last `most` values of each."""
+def _longest(column: Encoded) -> int:
+    """The most values of a row, at least 1."""
+    return 1 if column.length_N is None else max(1, int(column.length_N.max()))
+
+
+def _padded(column: Encoded, most: int) -> np.ndarray:
+    """[N], or where rows hold lists [N, most]: the last values of each, right-padded."""
     if column.length_N is None:
         return column.value_M
     if not len(column.value_M):
-        return np.zeros((len(column.length_N), 1), column.value_M.dtype)
-    end_N, longest = np.cumsum(column.length_N), int(column.length_N.max())
-    return windows(column.value_M, end_N - column.length_N, end_N, longest if most is None else min(longest, most))
+        return np.zeros((len(column.length_N), most), column.value_M.dtype)
+    end_N = np.cumsum(column.length_N)
+    return windows(column.value_M, end_N - column.length_N, end_N, most)
 
 
 def _check_lengths(columns: list[Encoded], what: str) -> None:

@@ -43,7 +43,7 @@ def raw_columns(table: pd.DataFrame | pa.Table, names: Iterable[str]) -> dict[st
     known = list(map(str, table.columns if isinstance(table, pd.DataFrame) else table.column_names))
     for name in names:
         if known.count(name) != 1:
-            found = f"stands {known.count(name)} times" if name in known else f"is missing; {nearest(name, known)}"
+            found = f"occurs {known.count(name)} times" if name in known else f"is missing; {nearest(name, known)}"
             raise ValueError(f"predict: column {name!r} {found}")
     return {name: _of_series(table[name]) if isinstance(table, pd.DataFrame) else table[name] for name in names}
 

@@ -68,7 +68,7 @@ def reopen(path: Path, config: Config, schema: Schema, data: Sections, init_from
     if "fit.epochs" in changed and config.optimizer.schedule == "cosine":
         raise ValueError(
             f"cannot resume {path} with more epochs: the cosine schedule reaches 0 at the last one, so with "
-            f"{config.fit.epochs} epochs the past steps would have been others. Train in another folder"
+            f"{config.fit.epochs} epochs the earlier steps would have been different. Train in another folder"
         )
     check_origin(run, init_from)
     _check_data(run, data)

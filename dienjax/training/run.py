@@ -5,16 +5,19 @@ schema.json     the tables and fields             metrics.jsonl    one line per 
 vocab/          raw value → id, one Parquet per table             curves.png
 manifest.json   the SHA-256 of schema.json and of each file in vocab/: what gives ids their meaning
 store.json      the store that the run was trained on, and where that stood
+versions.json   the versions of dienjax, of what it computes with and of Python when the folder was made
 data.json       counts and fingerprints that a resumed run compares
 .lock           the process that trains in it, or did last
 init.json       the run whose weights it started from, if any, and the embedding rows taken from it
 import.json     where its weights were imported from, if they were
 """
 
+import platform
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +75,10 @@ class Run:
                     for table in schema.tables:
                         values = store.vocabulary(table.name)
                         values.to_parquet(folder / "vocab" / f"{table.name}.parquet", index=False)
-            # Not in the manifest: a resumed run may get more epochs, and people mend the path of a store that moved.
+            # Not in the manifest: a resumed run may get more epochs, people mend the path of a store that moved, and
+            # nothing is computed from the versions.
             config.save(folder / "config.toml")
+            write_json(folder / "versions.json", _versions())
             if store is not None:
                 write_json(folder / "store.json", {"path": str(store.path.absolute()), **store.info})
             if complete is not None:
@@ -172,6 +177,17 @@ def is_run(path: Path) -> bool:
 
 
 PURPOSE = Purpose("a run folder", is_run)
+
+
+def _versions() -> dict[str, str | None]:
+    """The versions of Python and of the packages that a run depends on; None for one that is not installed by pip."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in ("dienjax", "jax", "flax", "optax", "orbax-checkpoint", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def _digests(path: Path) -> dict[str, str] | None:

@@ -27,9 +27,10 @@ def write_run(out: str, sizes: dict[str, int]) -> None:
     """Write the run folder of an untrained model to `out`, with tables of these sizes and their vocabularies."""
     import pandas as pd
 
-    from dienjax import Run, checkpoint
+    from dienjax import Run
     from dienjax.schema import FIRST_ID
     from dienjax.storage.manifest import manifest_of
+    from dienjax.training import checkpoint
     from experiments.benchmark.ours import config, schema
 
     def write_vocabularies(run: Run) -> None:

@@ -267,7 +267,7 @@ def exported_history_length() -> Observation | None:
         "DIEN",
         "its ONNX export with default arguments, 25 behaviours",
         f"the AUGRU ends after 10: probability {apart(25):.0e} off torch's (10 behaviours: {apart(10):.0e}), no error",
-        "exports a loop of any length (tests/test_export.py)",
+        "exports a loop of any length (tests/export)",
     )
 
 

@@ -244,7 +244,8 @@ def test_what_is_not_ours_is_not_replaced(with_run, counted, draw, many, tmp_pat
                     target.symlink_to(precious)
                 before = contents(precious)
                 # What takes long has already gone wrong: an old folder is refused before the work.
-                ended = start(folder, command, *commands[name](target), "--force").end(15 if name == "demo" else None)
+                force = [] if name == "demo" else ["--force"]
+                ended = start(folder, command, *commands[name](target), *force).end(15 if name == "demo" else None)
                 intact = contents(precious) == before
                 outcome = ended.outcome() if intact else "outside the target"
                 if name == "demo" and intact and ended.killed:

@@ -172,7 +172,7 @@ def test_each_file_damaged_in_five_ways_is_one_clear_error(copy, store):
 def test_a_log_in_the_store_that_it_would_replace_stays(copy, log, roles):
     log.to_parquet(copy / "log.parquet")
     for files in (copy / "log.parquet", f"{copy}/*.parquet", [str(copy / "log.parquet")]):
-        with pytest.raises(FileExistsError, match=r"never replaced while .*parquet is in it"):
+        with pytest.raises(FileExistsError, match=r"cannot be replaced while .*parquet, which is in use"):
             prepare(files, copy, **roles, force=True)
     assert (copy / "log.parquet").exists()
 

@@ -18,7 +18,7 @@ import test_readme
 from builders import SCHEMA
 from dienjax import Config, Run, evaluate, predict
 from dienjax.cli import main
-from dienjax.export import apart, export_run, folder, program
+from dienjax.export import export_run, folder, own_process, stablehlo
 from dienjax.schema import Behaviour, Schema, Table
 from dienjax.serving import Ranker
 from dienjax.serving.folder import read_export
@@ -75,7 +75,7 @@ def test_from_a_run_to_scores_of_raw_values(run, drift_store, tmp_path, capfd):
         np.testing.assert_allclose(score_K, row.probability, atol=1e-6)
         assert np.ptp(score_K) > 1e-4
 
-    scores, *best = test_readme.run(test_readme.BLOCKS[2], tmp_path).splitlines()
+    scores, *best = test_readme.run(test_readme.BLOCKS[test_readme.SERVING], tmp_path).splitlines()
     assert len(re.findall(r"0\.\d+", scores)) == 4 and len(best) == 2
 
     before = (output / "export.json").stat().st_ino
@@ -94,7 +94,7 @@ def test_the_command_passes_everything_on(empty_run, tmp_path, monkeypatch, caps
         calls.append((run, options))
         (folder / "parity.txt").write_text("a table\n")
 
-    monkeypatch.setattr(apart, "_write_apart", write)
+    monkeypatch.setattr(own_process, "_write_apart", write)
     options = ["--form", "onnx", "--tables", "int8", "--ids", "int32", "--split", "valid", "--store", "s", "--force"]
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "export.json").write_text('{"format": 0, "form": "", "schema": {}, "files": {}}')
@@ -135,9 +135,9 @@ def test_programs_are_compared_too(exported):
 @pytest.mark.slow
 def test_programs_that_differ_are_refused(tmp_path, monkeypatch):
     run = make_run(tmp_path / "run", MODELS["din"])
-    read = program._read_parameters
+    read = stablehlo._read_parameters
     changed = {"params/tower/out/bias": np.array([2.0], np.float32)}
-    monkeypatch.setattr(program, "_read_parameters", lambda file: read(file) | changed)
+    monkeypatch.setattr(stablehlo, "_read_parameters", lambda file: read(file) | changed)
     (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match=r"ranker, as exported, and JAX differ by .* in the case 'smallest'"):
         folder.write_folder(run, tmp_path / "out", folder.Options("stablehlo"))
@@ -209,11 +209,11 @@ def test_a_full_disk_keeps_no_error_from_being_told(empty_run, tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     call = json.dumps({"run": str(empty_run.path), "folder": str(tmp_path / "none"), "options": {}})
-    monkeypatch.setattr(apart, "write_folder", write)
+    monkeypatch.setattr(own_process, "write_folder", write)
     monkeypatch.setattr(sys, "argv", ["", call, call])
     with pytest.raises(SystemExit):
-        apart._main()
-    assert capsys.readouterr().out == apart.FAILED + '"OSError: [Errno 28] No space left on device"\n'
+        own_process._main()
+    assert capsys.readouterr().out == own_process.ERROR_PREFIX + '"OSError: [Errno 28] No space left on device"\n'
 
 
 def test_a_process_that_dies_is_reported(empty_run, tmp_path, monkeypatch, capfd):
@@ -239,8 +239,10 @@ def test_the_process_ends_with_the_one_that_started_it():
 
 @pytest.mark.parametrize("missing", ["jax2onnx", "onnx", "onnxruntime"])
 def test_a_missing_extra_says_what_to_install(empty_run, tmp_path, monkeypatch, missing):
-    found = apart.importlib.util.find_spec
-    monkeypatch.setattr(apart.importlib.util, "find_spec", lambda name: None if name == missing else found("json"))
+    found = own_process.importlib.util.find_spec
+    monkeypatch.setattr(
+        own_process.importlib.util, "find_spec", lambda name: None if name == missing else found("json")
+    )
     with pytest.raises(ModuleNotFoundError, match=rf"needs {missing}.*pip install 'dienjax\[onnx\]'"):
         export_run(empty_run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -248,8 +250,8 @@ def test_a_missing_extra_says_what_to_install(empty_run, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("version", [(0, 12, 0), (1, 0, 0)])
 def test_a_jax_that_jax2onnx_cannot_read_says_what_to_install(empty_run, tmp_path, monkeypatch, version):
-    monkeypatch.setattr(apart.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(apart.jax, "__version_info__", version)
+    monkeypatch.setattr(own_process.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(own_process.jax, "__version_info__", version)
     with pytest.raises(ImportError, match=r"needs jax below 0\.12, got \d.*pip install 'jax<0\.12'"):
         export_run(empty_run, tmp_path / "out")
     assert not (tmp_path / "out").exists()

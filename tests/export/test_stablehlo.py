@@ -215,7 +215,7 @@ def test_parameters_of_another_export(copied, folders):
     (copied / "export.json").unlink()
     (copied / PARAMETERS).write_bytes((folders["DIN"] / PARAMETERS).read_bytes())
     with pytest.raises(
-        ValueError, match=r"ranker.stablehlo and parameters.npz are of two exports: the parameter 'batch"
+        ValueError, match=r"ranker.stablehlo and parameters.npz belong to different exports: the parameter 'batch"
     ):
         load_programs(copied)
 

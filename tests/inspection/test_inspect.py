@@ -10,7 +10,7 @@ import pytest
 
 from dienjax.cli import main
 from dienjax.data.store import Store
-from dienjax.inspection import damage, facts
+from dienjax.inspection import facts, integrity
 from dienjax.inspection.inspect import alarms, bars, bin_names, inspect, inspect_store, shown_time, summary, text
 from dienjax.preparation.prepare import prepare
 from dienjax.storage.manifest import manifest_of
@@ -57,7 +57,7 @@ def change(store, file, row, value):
 @pytest.mark.parametrize("block", [7, 1 << 20])
 def test_every_number_of_a_split_is_that_of_a_loop(which, block, request, monkeypatch):
     monkeypatch.setattr(facts, "BLOCK", block)
-    monkeypatch.setattr(damage, "BLOCK", block)
+    monkeypatch.setattr(integrity, "BLOCK", block)
     store = request.getfixturevalue(which)
     found = inspect(store)
     assert list(found.splits) == store.splits
@@ -129,7 +129,7 @@ def test_impressions(store_shown, shown, log):
 def test_ties_are_an_alarm_only_where_the_history_is_strictly_before(store, store_shown, tmp_path):
     found = inspect(store)
     assert sum(split.ties for split in found.splits.values()) and not alarms(found)
-    assert "no error: of equal times" in " ".join(text(found).split())
+    assert "not an error: of equal times" in " ".join(text(found).split())
     shutil.copytree(store_shown.path, tmp_path / "copy")
     samples = store_shown.samples("test")
     n = int(np.argmax(samples.end_N > store_shown.offsets[samples.user_N]))
@@ -158,7 +158,7 @@ def test_a_leak_is_an_alarm(copy, store, capsys):
         ("events/kind.npy", 4, 0, "row 4 holds id 0"),
         ("users/age.npy", 5, -1, "users/age.npy: row 5 holds id -1"),
         ("splits/test/candidate/item.npy", 6, 10**6, "splits/test/candidate/item.npy: row 6"),
-        ("splits/test/end.npy", 2, 10**6, "splits/test/end.npy: sample 2 of user .* row 1000000, 1 like it; expected"),
+        ("splits/test/end.npy", 2, 10**6, "end.npy: sample 2 of user .* row 1000000, one of 1 such samples; expected"),
         ("splits/train/end.npy", 0, -1, "splits/train/end.npy: sample 0"),
         ("splits/train/user.npy", 1, 10**6, "sample 1 is of user 1000000; expected 0 to 199"),
         ("splits/test/first.npy", 1, 4, "first.npy: does not ascend"),

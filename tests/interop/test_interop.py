@@ -209,8 +209,8 @@ def test_columns_are_the_fields_of_the_schema():
     with pytest.raises(ValueError, match="columns is") as refused:
         from_state_dict(source, name, SCHEMA, state_dict, ["itm", "category", "category", "city", "age", "price"])
     for part in (
-        "'itm' is no field of the schema; did you mean 'item'", "'category' stands 2 times", "missing: 'item', 'slot'",
-        "embeddings in this order: item, category, city, slot.",
+        "'itm' is not a field of the schema; did you mean 'item'", "'category' occurs 2 times",
+        "missing: 'item', 'slot'", "embeddings in this order: item, category, city, slot.",
     ):  # fmt: skip
         assert part in str(refused.value)
 
@@ -223,7 +223,7 @@ def test_a_table_of_another_name():
     tables = {"item": "target_item"}
     model, variables = from_state_dict(source, name, SCHEMA, there, COLUMNS, tables=tables)
     same(to_state_dict(source, model, variables, COLUMNS, tables=tables), there)
-    with pytest.raises(ValueError, match="'itm' is no table of the schema; did you mean 'item'"):
+    with pytest.raises(ValueError, match="'itm' is not a table of the schema; did you mean 'item'"):
         from_state_dict(source, name, SCHEMA, there, COLUMNS, tables={"itm": "target_item"})
 
 

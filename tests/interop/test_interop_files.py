@@ -200,6 +200,6 @@ def test_without_an_auxiliary_network(schema_file, tmp_path):
     assert "freshly initialised" in summary(run)
     assert variables["params"]["scorer"]["mlp"]["dense_0"]["kernel"].any()
     assert not variables["params"]["tower"]["dense_0"]["kernel"].any()
-    with pytest.raises(ValueError, match="name is set, and not to DIEN"):
+    with pytest.raises(ValueError, match="name is set to something other than DIEN"):
         import_run(tmp_path / "other", *arguments, ["model.name=DIN"])
     assert not (tmp_path / "other").exists()

@@ -9,6 +9,7 @@ from dienjax.models.by_name import model_class, title
 from dienjax.training.config import Config, ModelConfig
 
 CLASS = """
+from dataclasses import field
 from typing import Callable
 from flax import linen as nn
 from dienjax.models.embedding import FeatureEmbedder
@@ -119,7 +120,8 @@ def test_an_error_of_the_module_itself(module):
             "a first field schema",
         ),
         ("width: int", "dim: int", "another name for the field 'dim'"),
-        ("width: int = 4", "width: int", "a default for its field 'width'"),
+        ("width: int = 4", "width: int", "a default, no list or dict, for its field 'width'"),
+        ("width: int = 4", "width: list = field(default_factory=list)", "for its field 'width'"),
     ],
 )
 def test_a_class_that_lacks_something_is_told_what(old, new, message, module):

@@ -132,18 +132,20 @@ def test_aigru_without_attention_sees_only_its_biases():
 
 
 STATE, UPDATE, CANDIDATE, SCORE = 2.0, 0.25, -2.0, 0.5
-BY_HAND = {
-    "gru_step": ((STATE, UPDATE, CANDIDATE), 0.75 * 2 - 0.25 * 2),
-    "agru_step": ((STATE, UPDATE, CANDIDATE, SCORE), 0.5 * 2 - 0.5 * 2),
-    "augru_step": ((STATE, UPDATE, CANDIDATE, SCORE), 0.875 * 2 - 0.125 * 2),  # û = 0.5·0.25
-    "augru_step_author": ((STATE, UPDATE, CANDIDATE, SCORE), 0.375 * 2 - 0.625 * 2),  # k = 0.5·0.75
+GATES = {
+    "agru_gate": SCORE,
+    "augru_gate": 0.125,  # û = 0.5·0.25
+    "augru_gate_author": 0.625,  # 1 − 0.5·0.75
 }
 
 
-@pytest.mark.parametrize("name", BY_HAND)
-def test_steps_by_hand(name):
-    arguments, expected = BY_HAND[name]
-    assert getattr(recurrent, name)(*arguments) == expected
+@pytest.mark.parametrize("name", GATES)
+def test_gates_by_hand(name):
+    assert getattr(recurrent, name)(UPDATE, SCORE) == GATES[name]
+
+
+def test_gru_step_by_hand():
+    assert recurrent.gru_step(STATE, UPDATE, CANDIDATE) == 0.75 * 2 - 0.25 * 2
 
 
 def test_gru_equals_linens_cell_with_the_update_gate_negated():
@@ -190,3 +192,47 @@ def test_recurrent_kernels_start_orthogonal_gate_by_gate_and_biases_at_0():
     for recurrent_HH in gates:
         np.testing.assert_allclose(recurrent_HH @ recurrent_HH.T, np.eye(4), atol=1e-5)
     assert not np.allclose(gates[0], gates[1])
+
+
+def test_a_step_function_of_ones_own():
+    """The same formula gives the same states, padded steps are absent for one that never rests, and u is the gate."""
+    module, variables = build("AUGRU", SCORE_BKT)
+
+    def augru(state, update, candidate, score):
+        return (1 - score * update) * state + score * update * candidate
+
+    def restless(state, update, candidate, score):
+        return augru(state, update, candidate, score) + 1
+
+    expected = builders.apply(module, variables, INPUT_BTE, MASK_BT, SCORE_BKT)
+    own = Recurrence(H, step=augru)
+    np.testing.assert_allclose(own.apply(variables, INPUT_BTE, MASK_BT, SCORE_BKT), expected, atol=1e-6)
+    last_BKH = Recurrence(H, step=restless).apply(variables, INPUT_BTE, MASK_BT, SCORE_BKT)
+    assert (last_BKH[0] == 0).all()
+    for b in range(1, B):
+        n = MASK_BT[b].sum()
+        short = slice(b, b + 1), slice(0, n)
+        alone = Recurrence(H, step=restless).apply(
+            variables, INPUT_BTE[short], MASK_BT[short], SCORE_BKT[b : b + 1, :, :n]
+        )
+        np.testing.assert_allclose(last_BKH[b], alone[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ATTENTIONAL)
+def test_gates_and_states_can_be_asked_for(name):
+    """h' = (1 − g)·h + g·h̃ with the gate that is told; what is not asked for is not computed."""
+    module, variables = build(name, SCORE_BKT)
+    last_BKH, found = module.apply(variables, INPUT_BTE, MASK_BT, SCORE_BKT, mutable=["intermediates"])
+    (gate_THKB,), (state_THKB,) = found["intermediates"]["cell"]["gate_THKB"], found["intermediates"]["state_THKB"]
+    assert state_THKB.shape == (T, H, K, B)
+    np.testing.assert_array_equal(state_THKB[-1].transpose(2, 1, 0), last_BKH)
+    gate_THKB = np.broadcast_to(gate_THKB, (T, H, K, B))
+    full = MASK_BT.all(axis=1)
+    before = np.concatenate([np.zeros_like(state_THKB[:1]), state_THKB[:-1]])
+    candidate = before + (state_THKB - before) / gate_THKB
+    assert (np.abs(candidate[..., full]) <= 1 + 1e-4).all(), "the candidate state is a tanh"
+    jaxpr = str(jax.make_jaxpr(module.apply)(variables, INPUT_BTE, MASK_BT, SCORE_BKT))
+    asked = str(
+        jax.make_jaxpr(lambda *a: module.apply(*a, mutable=["intermediates"]))(variables, INPUT_BTE, MASK_BT, SCORE_BKT)
+    )
+    assert len(jaxpr) < len(asked)

@@ -273,6 +273,6 @@ def test_a_day_of_which_nothing_is_known_is_noticed(tmp_path):
     np.testing.assert_array_equal(like.events["new"], first.events["new"])
     noticed = {reason: n for reason, n in like.info["noticed"].items() if n and "more than one" not in reason}
     assert noticed == {
-        "values of at, all that there are, unknown to the earlier store": 1,
+        "values of at (every one) are unknown to the earlier store": 1,
         "values of new written unlike the earlier store's, such as 4 for 4.0, taken as the same": 2,
     }

@@ -363,6 +363,6 @@ def test_all_names_that_exports_take_are_reserved():
 )
 def test_a_label_that_a_field_tells_is_refused(roles, label, column, tmp_path):
     frame = small(r=[5, 4, 3] * 3, p=1)
-    with pytest.raises(ValueError, match=re.escape(f"label {label!r} reads column {column!r}, which is a field too")):
+    with pytest.raises(ValueError, match=re.escape(f"label {label!r} reads column {column!r}, which is also a field")):
         prepare(frame, tmp_path / "s", **SMALL, impressions=frame, label=label, **roles)
     assert list(tmp_path.iterdir()) == []

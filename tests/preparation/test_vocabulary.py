@@ -49,7 +49,7 @@ def test_whole_numbers_of_a_text_file_may_have_been_names():
 
 
 @pytest.mark.parametrize(
-    ("earlier", "value", "ids", "reformed"),
+    ("earlier", "value", "ids", "rewritten"),
     [
         (["4", "5.5", "x"], ["4", "x", "y"], [2, 4, 1], 0),
         (["4", "5", "x"], [4.0, 5.5], [2, 1], 1),
@@ -72,17 +72,17 @@ def test_whole_numbers_of_a_text_file_may_have_been_names():
         ([4, 5], ["a", "b"], [1, 1], None),
     ],
 )
-def test_the_earlier_type_decides(earlier, value, ids, reformed):
+def test_the_earlier_type_decides(earlier, value, ids, rewritten):
     """None: refused, as no value is an earlier one."""
     before = number(pd.Series(earlier), np.arange(len(earlier), 0, -1)).frame
-    if reformed is None:
+    if rewritten is None:
         with pytest.raises(ValueError, match=r"holds values such as .*expected the same type: convert it"):
             number(pd.Series(value), np.ones(len(value), int), like=before)
         return
     vocabulary = number(pd.Series(value), np.ones(len(value), int), like=before)
     assert vocabulary.ids(np.arange(len(value))).tolist() == ids
     assert vocabulary.frame["value"].tolist() == before["value"].tolist()
-    assert (vocabulary.reformed, vocabulary.knows_none) == (reformed, set(ids) == {1})
+    assert (vocabulary.rewritten, vocabulary.all_unknown) == (rewritten, set(ids) == {1})
 
 
 @pytest.mark.parametrize(

@@ -132,9 +132,9 @@ def test_fields_missing_or_unknown():
     fields = {"item": TEXT, "price": numbers}
     with pytest.raises(ValueError, match=r"history\['item'\] is missing; got the fields \['items'"):
         encode_lists("history", {"items": ["a"], "price": [1]}, fields)
-    with pytest.raises(ValueError, match=r"history\['prize'\] is no field of the model; did you mean 'price'\?"):
+    with pytest.raises(ValueError, match=r"history\['prize'\] is not a field of the model; did you mean 'price'\?"):
         encode_lists("history", {"item": ["a"], "price": [1], "prize": [1]}, fields)
-    with pytest.raises(ValueError, match=r"user\[3\] is no field of the model; known names: none"):
+    with pytest.raises(ValueError, match=r"user\[3\] is not a field of the model; known names: none"):
         encode_values("user", {3: 1}, {})
     for group in (None, ["a"]):
         with pytest.raises(TypeError, match=r"history is of type .*; expected a dict with the fields \['item'"):
@@ -142,7 +142,7 @@ def test_fields_missing_or_unknown():
 
 
 def test_lists_of_different_lengths():
-    with pytest.raises(ValueError, match=r"history\['item'\] has length 1, but history\['price'\] 2; expected one"):
+    with pytest.raises(ValueError, match=r"history\['item'\] has length 1, but history\['price'\] has 2; expected"):
         encode_lists("history", {"price": [1, 2], "item": ["a"]}, {"item": TEXT, "price": numbers})
 
 

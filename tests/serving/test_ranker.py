@@ -83,7 +83,7 @@ def test_no_features_and_regression(tiny, tmp_path, user):
     history, candidates = {"item": ["a", "c"]}, {"item": ["d", "a", None]}
     close(ranker.score(history, candidates, user), tiny.expected(history, candidates, task="regression"))
     assert ranker.task == "regression"
-    with pytest.raises(ValueError, match=r"user\['age'\] is no field of the model; known names: none"):
+    with pytest.raises(ValueError, match=r"user\['age'\] is not a field of the model; known names: none"):
         ranker.score(history, candidates, {"age": 1})
 
 
@@ -126,15 +126,15 @@ def test_top_breaks_ties_by_position(ranker):
 def test_wrong_requests(ranker):
     with pytest.raises(ValueError, match=r"candidates: every list is empty; expected at least one candidate"):
         ranker.score(HISTORY, {name: [] for name in CANDIDATES}, USER)
-    with pytest.raises(ValueError, match=r"candidates\['item'\] has length 4, but candidates\['price'\] 1"):
+    with pytest.raises(ValueError, match=r"candidates\['item'\] has length 4, but candidates\['price'\] has 1"):
         ranker.score(HISTORY, CANDIDATES | {"price": [1]}, USER)
-    with pytest.raises(ValueError, match=r"history\['item'\] has length 3, but history\['category'\] 1"):
+    with pytest.raises(ValueError, match=r"history\['item'\] has length 3, but history\['category'\] has 1"):
         ranker.score(HISTORY | {"category": [10]}, CANDIDATES, USER)
     with pytest.raises(ValueError, match=r"user\['city'\] is missing; got the fields \[\], expected \['city'"):
         ranker.score(HISTORY, CANDIDATES)
     with pytest.raises(ValueError, match=r"candidates\['slot'\] is missing"):
         ranker.score(HISTORY, HISTORY, USER)
-    with pytest.raises(ValueError, match=r"history\['hist_item'\] is no field of the model; did you mean 'item'"):
+    with pytest.raises(ValueError, match=r"history\['hist_item'\] is not a field of the model; did you mean 'item'"):
         ranker.score({**HISTORY, "hist_item": ["a"]}, CANDIDATES, USER)
     with pytest.raises(
         TypeError, match=r"history\['category'\]\[0\] is 'x' of type str; the log held numbers such as 10"

@@ -96,13 +96,13 @@ def test_the_current_folder_and_what_is_above_it_stay(tmp_path, monkeypatch, tar
     box = make_box(tmp_path / "a")
     (box / "in").mkdir()
     monkeypatch.chdir(box if target == "." else box / "in")
-    with pytest.raises(FileExistsError, match="while the current folder is in it"):
+    with pytest.raises(FileExistsError, match="while the current folder, which is in use, is inside it"):
         folders.check_free(target.format(box=box), True, BOX)
 
 
 def test_what_is_read_stays(tmp_path):
     box = make_box(tmp_path / "a")
-    with pytest.raises(FileExistsError, match=r"never replaced while .*a/store is in it"):
+    with pytest.raises(FileExistsError, match=r"cannot be replaced while .*a/store, which is in use"):
         folders.check_free(box, True, BOX, [box / "store"])
     folders.check_free(box, True, BOX, [box, tmp_path / "ab", tmp_path])
 

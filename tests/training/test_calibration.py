@@ -61,8 +61,8 @@ def test_samples_that_are_told_apart_stay_finite(method):
     ("method", "logit_N", "label_N", "message"),
     [
         ("beta", [0, 1], [0, 1], "calibrate is 'beta'; expected 'platt' or 'isotonic'"),
-        ("platt", [0, 1], [1, 1], r"the labels are \[1\.?0?\]; expected 0 and 1, both of them"),
-        ("isotonic", [0, 1], [0, 0.5], "expected 0 and 1"),
+        ("platt", [0, 1], [1, 1], r"the labels are \[1\.?0?\]; expected both 0 and 1"),
+        ("isotonic", [0, 1], [0, 0.5], "expected both 0 and 1"),
         ("platt", [], [], r"the labels are \[\]"),
         ("platt", [0, np.nan], [0, 1], "1 logits are not finite"),
         ("platt", [0, 1, 2, 3], [1, 0, 1, 0], "positives have no higher logits"),

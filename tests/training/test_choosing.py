@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dienjax.training.choosing import remarks, worth
+from dienjax.training.choosing import remarks, validation_score
 
 
 def valid(step, auc, logloss, gauc=None):
@@ -11,9 +11,9 @@ def valid(step, auc, logloss, gauc=None):
 
 @pytest.mark.parametrize(("choose", "most"), [("auc", 0.8), ("gauc", 0.7), ("logloss", -0.5)])
 def test_more_is_better(choose, most):
-    assert worth({"auc": 0.8, "gauc": 0.7, "logloss": 0.5}, choose, "binary") == most
-    assert worth({"rmse": 2.0, "mae": 1.0}, choose, "regression") == -2.0
-    assert math.isnan(worth({"auc": math.nan, "gauc": math.nan, "logloss": math.nan}, choose, "binary"))
+    assert validation_score({"auc": 0.8, "gauc": 0.7, "logloss": 0.5}, choose, "binary") == most
+    assert validation_score({"rmse": 2.0, "mae": 1.0}, choose, "regression") == -2.0
+    assert math.isnan(validation_score({"auc": math.nan, "gauc": math.nan, "logloss": math.nan}, choose, "binary"))
 
 
 LINES = [valid(300, 0.70, 0.643, 0.6), valid(900, 0.72, 0.879, 0.5), valid(950, 0.71, 0.7, None)]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from dienjax import Loader, evaluate
-from dienjax.training.evaluation import eval_loader, score, store_split
+from dienjax import Loader, Run, evaluate
+from dienjax.training.evaluation import eval_loader, score, shared_eval_step, store_split
 from dienjax.training.step import make_eval_step
 
 
@@ -32,3 +32,11 @@ def test_scores_stand_in_the_order_of_the_data_whatever_the_batches(run, drift_s
 def test_unknown_split_names_the_nearest(run, drift_store):
     with pytest.raises(ValueError, match="did you mean 'test'"):
         evaluate(run, drift_store, "tset")
+
+
+def test_a_run_opened_again_is_not_compiled_again(run, drift_store):
+    first, step = evaluate(run, drift_store), shared_eval_step(run.model)
+    compiled = step._cache_size()
+    opened = Run.open(run.path)
+    assert evaluate(opened, drift_store) == first
+    assert shared_eval_step(opened.model) is step and step._cache_size() == compiled > 0

@@ -11,8 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from dienjax import Loader, ModelConfig, PaddedArrays, fit, fit_store, fitting
+from dienjax import Loader, ModelConfig, PaddedArrays, fit, fit_store
 from dienjax.errors import Interrupted
+from dienjax.training import loop
 from dienjax.training.checkpoint import steps
 from dienjax.training.evaluation import evaluate, store_split
 from dienjax.training.progress import read_metrics
@@ -107,7 +108,7 @@ def test_a_signal_stops_a_validation_which_the_resumed_run_makes_up_for(run, con
 
 
 def test_a_signal_ends_a_loop_that_takes_no_steps(config, drift_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting._Loop, "_epoch", lambda loop: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(loop._Loop, "_epoch", lambda loop: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Interrupted):
         fit_store(config, drift_store, tmp_path / "run", progress=False)
 
@@ -118,7 +119,7 @@ def test_the_best_checkpoint_is_the_one_of_fit_choose(
 ):
     measured = iter([{"auc": 0.6, "gauc": 0.6, "logloss": 0.6}, {"auc": 0.7, "gauc": 0.5, "logloss": 0.9}])
     scores = SimpleNamespace(metrics=lambda _: next(measured))
-    monkeypatch.setattr(fitting, "score", lambda *_: scores)
+    monkeypatch.setattr(loop, "score", lambda *_: scores)
     config = replace(config, fit=replace(config.fit, choose=choose))
     finished = fit_store(config, drift_store, tmp_path / "run", progress=False)
     assert steps(finished.path, "best") == [chosen]
@@ -126,9 +127,9 @@ def test_the_best_checkpoint_is_the_one_of_fit_choose(
 
 
 def test_a_far_larger_split_is_named_also_without_a_progress_bar(config, drift_store, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(fitting._Loop, "train", lambda *_: None)
+    monkeypatch.setattr(loop._Loop, "train", lambda *_: None)
     info = drift_store.info | {"samples": drift_store.info["samples"] | {"train_all": 10**6}}
-    monkeypatch.setattr(fitting, "store_split", lambda *_, **__: store_split(config, drift_store, "train"))
+    monkeypatch.setattr(loop, "store_split", lambda *_, **__: store_split(config, drift_store, "train"))
     alone = replace(config, data=replace(config.data, train="train"), loss=replace(config.loss, alpha=0))
     fit_store(alone, replace(drift_store, info=info), tmp_path / "run", progress=False)
     assert "--set data.train=train_all" in capsys.readouterr().err
@@ -291,9 +292,9 @@ def test_validation_needs_no_length_that_training_does_not(config, drift_store, 
         def train(self, progress):
             return self
 
-    monkeypatch.setattr(fitting, "_Loop", Loop)
+    monkeypatch.setattr(loop, "_Loop", Loop)
     shorter = replace(config, data=replace(config.data, lengths=3))
-    loop = fit_store(shorter, drift_store, tmp_path / "run")
-    assert len(loop.loader.lengths) == 3
-    assert set(loop.valid.lengths) <= set(loop.loader.lengths)
-    assert loop.valid.lengths != Loader(loop.valid.dataset, 64, 3).lengths
+    made = fit_store(shorter, drift_store, tmp_path / "run")
+    assert len(made.loader.lengths) == 3
+    assert set(made.valid.lengths) <= set(made.loader.lengths)
+    assert made.valid.lengths != Loader(made.valid.dataset, 64, 3).lengths

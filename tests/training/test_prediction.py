@@ -3,6 +3,7 @@ import resource
 import shutil
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +17,7 @@ from dienjax import (
     FitConfig,
     ModelConfig,
     PaddedArrays,
+    Run,
     Schema,
     Sparse,
     Table,
@@ -28,7 +30,7 @@ from dienjax.schema import Behaviour
 from dienjax.storage.manifest import manifest_of
 from dienjax.training.evaluation import eval_loader, score, store_split
 from dienjax.training.metrics import evaluate_scores
-from dienjax.training.prediction import predict_file
+from dienjax.training.prediction import _lengths, _loader, predict_file
 from dienjax.training.step import make_eval_step
 
 BIG = 2**53
@@ -53,6 +55,77 @@ def metrics(probability_M, label_M):
     return evaluate_scores(logit_M, label_M, np.zeros(len(label_M)))
 
 
+def table(rows, longest, most):
+    """Histories of 0 to `longest` events, and 1 to `most` candidates."""
+    rng = np.random.default_rng(0)
+    history, candidates = np.arange(rows) % (longest + 1), 1 + np.arange(rows) % most
+    history[0], candidates[0] = longest, most
+    frame = pd.DataFrame({"hist_item": [rng.integers(0, 60, n).tolist() for n in history]})
+    frame["item"] = [rng.integers(0, 60, n).tolist() for n in candidates]
+    frame["hist_category"], frame["category"] = ([[i % 6 for i in r] for r in frame[c]] for c in ("hist_item", "item"))
+    return frame
+
+
+@pytest.fixture
+def compilations():
+    """A list that grows by one with each program that is compiled."""
+    events = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_a_second_call_compiles_nothing(run, compilations):
+    predict(run, table(8, 8, 32))
+    before = len(compilations)
+    for rows, longest, most in [(8, 8, 32), (5, 7, 20), (6, 5, 17)]:
+        predict(run, table(rows, longest, most))
+        predict(run.path, table(rows, longest, most))
+    assert len(compilations) == before
+    predict(run, table(8, 8, 33))
+    assert len(compilations) == before + 1
+
+
+def test_rows_together_are_as_rows_alone_and_as_they_are_without_padding(run, monkeypatch):
+    frame = table(9, 11, 5)
+    together = predict(run, frame)["probability"]
+    for row in (0, 4):
+        alone = predict(run, frame.iloc[[row]])["probability"].iloc[0]
+        np.testing.assert_allclose(together.iloc[row], alone, atol=1e-6)
+    monkeypatch.setattr("dienjax.training.prediction.MANY", 0)
+    np.testing.assert_allclose(np.concatenate(together), np.concatenate(predict(run, frame)["probability"]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "longest", "expected"),
+    [
+        (8, 1, (1,)),
+        (8, 9, (1, 2, 4, 8, 16)),
+        (3, 40, (16, 32, 50)),
+        (1, 33, (50,)),
+        ((50,), 3, (50,)),
+        ((5, 12), 12, (5, 12)),
+        ((5, 12), 13, (5, 12, 16)),
+    ],
+)
+def test_histories_fall_on_few_lengths(lengths, longest, expected):
+    assert _lengths(DataConfig(max_len=50, lengths=lengths), longest) == expected
+
+
+def test_padding_that_is_not_masked_stays_as_it_is(run):
+    data = replace(run.config.data, lengths=1)
+    arrays = {"item": [5, 6], "category": [2, 3], "hist_item": [[5, 6, 7]] * 2, "hist_category": [[2, 3, 4]] * 2}
+    for padding, lengths in (("torch_rechub", (3,)), ("masked", (4,))):
+        config = replace(run.config, model=ModelConfig("DIN", 4, {"padding": padding}), data=data)
+        loader = _loader(Run(run.path, config, run.schema), PaddedArrays(run.schema, arrays))
+        assert loader.lengths == lengths and loader.batch_size == 2
+
+
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
 def test_probabilities_are_scaled_where_asked(run, drift_store, tmp_path, monkeypatch, method):
     """A model that is far too sure of what the history holds."""
@@ -61,7 +134,7 @@ def test_probabilities_are_scaled_where_asked(run, drift_store, tmp_path, monkey
         seen_BK = (batch.candidate["category"][:, :, None] == batch.history["category"][:, None]).sum(axis=-1)
         return 3.0 * seen_BK + 1 + batch.candidate["item"] / 100
 
-    monkeypatch.setattr("dienjax.training.prediction.make_eval_step", lambda model: eval_step)
+    monkeypatch.setattr("dienjax.training.prediction.shared_eval_step", lambda model: eval_step)
     frame, label_M = raw_rows(drift_store, "valid"), drift_store.samples("valid").candidates.label_C
     wrong, scaled = (
         metrics(np.concatenate(predict(run, frame, calibrate)["probability"].tolist()), label_M)

@@ -184,7 +184,7 @@ def test_missing_lists_are_empty():
 def test_names():
     frame = pd.DataFrame([[1, 2, 3]], columns=["item", "item", "itm"])
     for table in (frame, pa.Table.from_arrays([[1], [2], [3]], list(frame.columns))):
-        with pytest.raises(ValueError, match="column 'item' stands 2 times"):
+        with pytest.raises(ValueError, match="column 'item' occurs 2 times"):
             raw_columns(table, ["item"])
         with pytest.raises(ValueError, match="column 'user' is missing; known names"):
             raw_columns(table, ["user"])

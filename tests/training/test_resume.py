@@ -133,6 +133,6 @@ def test_a_cosine_has_no_more_epochs(copy, config, drift_store):
     cosine.save(copy / "config.toml")
     patient = replace(cosine, fit=replace(cosine.fit, patience=0))
     assert reopen(copy, patient, drift_store.schema, {}, None).config == patient
-    with pytest.raises(ValueError, match="with 9 epochs the past steps would have been others"):
+    with pytest.raises(ValueError, match="with 9 epochs the earlier steps would have been different"):
         reopen(copy, replace(cosine, fit=replace(cosine.fit, epochs=9)), drift_store.schema, {}, None)
     assert Config.load(copy / "config.toml").fit.epochs == 2

@@ -1,9 +1,14 @@
 import dataclasses
+import json
 import os
+import platform
 import shutil
 
+import jax
+import numpy as np
 import pytest
 
+import dienjax
 from dienjax import Run, Store, evaluate, prepare
 from dienjax.data.drift import DriftWorld
 
@@ -46,6 +51,17 @@ def test_a_store_that_moved_is_named(run, tmp_path):
 def made(config, drift_store, tmp_path):
     """A run folder before its training."""
     return Run.create(tmp_path / "run", config, drift_store.schema, drift_store).path
+
+
+def test_versions_are_recorded(made):
+    """Beside the manifest; a run of before there were any opens."""
+    versions = json.loads((made / "versions.json").read_text())
+    known = {"python": platform.python_version(), "dienjax": dienjax.__version__, "jax": jax.__version__}
+    assert known | {"numpy": np.__version__} | versions == versions
+    assert versions.keys() - known == {"numpy", "flax", "optax", "orbax-checkpoint"} and all(versions.values())
+    assert "versions.json" not in json.loads((made / "manifest.json").read_text())
+    (made / "versions.json").unlink()
+    assert Run.open(made).schema
 
 
 def test_damaged_files_are_named(made):
@@ -105,7 +121,7 @@ def test_force_replaces_a_run_and_nothing_else(made, config, drift_store, tmp_pa
         with pytest.raises(FileExistsError, match="is not a run folder; it is never replaced"):
             Run.create(other, config, drift_store.schema, force=True)
     shutil.copytree(store, made / "store")
-    with pytest.raises(FileExistsError, match=r"run/store is in it"):
+    with pytest.raises(FileExistsError, match=r"run/store, which is in use, is inside it"):
         Run.create(made, config, drift_store.schema, Store.open(made / "store"), force=True)
     (made / "old").touch()
     assert not (Run.create(made, config, drift_store.schema, force=True).path / "old").exists()

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 import builders
-from dienjax import Behaviour, Config, ModelConfig, Run, Schema, Sparse, Table, checkpoint
+from dienjax import Behaviour, Config, ModelConfig, Run, Schema, Sparse, Table
 from dienjax.storage.files import write_json
 from dienjax.storage.manifest import manifest_of
+from dienjax.training import checkpoint
 from dienjax.training.warm_start import (
     FRESH,
     carry_over,

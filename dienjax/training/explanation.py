@@ -1,0 +1,135 @@
+"""What is inside a trained model: attention weights, gates, interest states and auxiliary logits of given rows."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+from flax import linen as nn
+from flax import struct
+
+from dienjax.batch import Array, Batch
+from dienjax.data.arrays import PaddedArrays
+from dienjax.training.prediction import table_arrays
+from dienjax.training.run import Run
+
+
+@struct.dataclass
+class Intermediates:
+    """Arrays of a batch by the name of the top-level module that they come from, such as "target_attention".
+
+    Attributes:
+      logit_BK: the logits.
+      weight_BKT: attention weights a_t.
+      gate_BKTH: what a recurrence's gate lets in at each step, û of h' = (1 − û)·h + û·h̃: a_t·u_t for an AUGRU; K is 1
+        where all candidates share the recurrence. A step function of one's own has its u here.
+      state_BKTH: the states of a recurrence after each step, likewise.
+      next_logit_BS: the auxiliary logit that behaviour t + 1 follows the interest state at t; S = T − 1.
+      negative_logit_BS: the same for the sampled negatives, if the batch has them.
+    """
+
+    logit_BK: Array
+    weight_BKT: dict[str, Array]
+    gate_BKTH: dict[str, Array]
+    state_BKTH: dict[str, Array]
+    next_logit_BS: Array | None
+    negative_logit_BS: Array | None
+
+
+def intermediates(model: nn.Module, variables: Any, batch: Batch) -> Intermediates:
+    """What a model computes on its way to the logits of a batch; pure, and for any model made of dienjax's layers.
+
+    A module of one's own adds its attention by `self.sow("intermediates", "weight_BKT", weight_BKT)`.
+    """
+    output: Any
+    # Without negatives a model leaves its auxiliary logits out: the history stands in for them.
+    negative = (batch.negative or dict(batch.history)) if hasattr(model, "auxiliary") else None
+    output, found = model.apply(variables, replace(batch, negative=negative), mutable=["intermediates"])
+    sown: dict[str, dict[str, jax.Array]] = {"weight_BKT": {}, "gate_THKB": {}, "state_THKB": {}}
+    for path, leaf in jax.tree.leaves_with_path(found["intermediates"]):
+        *modules, name = (key.key for key in path[:-1])  # the last key is 0: each is sown once
+        if name in sown:
+            sown[name][modules[0] if modules else ""] = leaf
+    auxiliary = output.auxiliary
+    return Intermediates(
+        output.logit_BK,
+        sown["weight_BKT"],
+        {name: gate.transpose(3, 2, 0, 1) for name, gate in sown["gate_THKB"].items()},
+        {name: state.transpose(3, 2, 0, 1) for name, state in sown["state_THKB"].items()},
+        None if auxiliary is None else auxiliary.positive_logit_BS,
+        None if auxiliary is None or batch.negative is None else auxiliary.negative_logit_BS,
+    )
+
+
+@lru_cache(maxsize=16)
+def _jitted(model: nn.Module) -> Any:
+    return jax.jit(lambda variables, batch: intermediates(model, variables, batch))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """`Intermediates` of N rows as NumPy arrays, 0 where `mask_NT` or `mask_NK` says that a slot is padding.
+
+    A history's behaviours stand from slot 0 on, oldest first, the most recent `data.max_len` of them.
+    """
+
+    mask_NT: np.ndarray
+    mask_NK: np.ndarray
+    arrays: Intermediates
+
+    def left_NKT(self, module: str = "evolution") -> np.ndarray:
+        """How much of each behaviour is left in a recurrence's last state, as the mean over its units.
+
+        û_t·Π_{s > t}(1 − û_s): what step t wrote and no later step has overwritten.
+        """
+        gate_NKTH = self.arrays.gate_BKTH[module]
+        kept_NKTH = np.cumprod(np.flip(1 - gate_NKTH, 2), axis=2)
+        after_NKTH = np.flip(np.concatenate([np.ones_like(kept_NKTH[:, :, :1]), kept_NKTH[:, :, :-1]], axis=2), 2)
+        return (gate_NKTH * after_NKTH).mean(axis=-1)
+
+
+def explain(run: Run | str | Path, rows: pd.DataFrame | Batch) -> Explanation:
+    """What a run's model sees in some rows: attention, gates, states, and how expected each behaviour was.
+
+    Args:
+      rows: a table of raw values as `dienjax.predict` takes it, or a batch of ids. All rows are computed at once.
+
+    Raises:
+      ValueError: as `dienjax.predict`.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    batch = rows if isinstance(rows, Batch) else _batch(run, rows)
+    found = jax.device_get(_jitted(run.model)(run.variables(), batch))
+    mask_NT, mask_NK = np.asarray(batch.mask_BT), np.asarray(batch.mask_BK)
+
+    def masked(array: Any, mask: np.ndarray) -> Any:
+        return None if array is None else np.where(mask, array, 0)
+
+    K_mask = mask_NK[:, :, None] & mask_NT[:, None]
+
+    def by_step(array_NKTH: np.ndarray) -> np.ndarray:
+        return masked(array_NKTH, (mask_NT[:, None] if array_NKTH.shape[1] == 1 else K_mask)[..., None])
+
+    return Explanation(
+        mask_NT,
+        mask_NK,
+        Intermediates(
+            masked(found.logit_BK, mask_NK),
+            {name: masked(weight, K_mask) for name, weight in found.weight_BKT.items()},
+            {name: by_step(gate) for name, gate in found.gate_BKTH.items()},
+            {name: by_step(state) for name, state in found.state_BKTH.items()},
+            masked(found.next_logit_BS, mask_NT[:, 1:]),
+            masked(found.negative_logit_BS, mask_NT[:, 1:]),
+        ),
+    )
+
+
+def _batch(run: Run, frame: pd.DataFrame) -> Batch:
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"explain: the rows are a {type(frame).__name__}; expected a pandas DataFrame or a Batch")
+    arrays, _ = table_arrays(run, frame)
+    dataset = PaddedArrays(run.schema, arrays)
+    return dataset.rows(np.arange(len(frame)), max(1, int(dataset.length_N.max())), 0)
