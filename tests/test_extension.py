@@ -53,6 +53,7 @@ def test_short_and_whole(name):
     check_model(config.model.build(SCHEMA), name, config.auxiliary)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_evaluate_and_predict(name, runs, drift_store):
     run = Run.open(runs / name)
@@ -64,12 +65,15 @@ def test_evaluate_and_predict(name, runs, drift_store):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_describe(name, runs, capsys):
-    main(["describe", f"{runs / name}"])
+def test_describe(name, drift_store, tmp_path, capsys):
+    Run.create(tmp_path / name, Config.load(FOLDER / f"{name}.toml"), drift_store.schema)
+    main(["describe", f"{tmp_path / name}"])
     said = capsys.readouterr().out
     for module in MODULES[name]:
         assert f"\n{module} " in said
-    drawn = [element.text for element in ET.parse(runs / name / "model.svg").iter("{http://www.w3.org/2000/svg}text")]
+    drawn = [
+        element.text for element in ET.parse(tmp_path / name / "model.svg").iter("{http://www.w3.org/2000/svg}text")
+    ]
     assert {*MODULES[name], "CTR loss"} <= set(drawn)
 
 
@@ -82,6 +86,7 @@ def test_resume_ends_as_one_run(drift_store, tmp_path):
     assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
 def test_a_warm_start_takes_their_tables(runs, drift_store, tmp_path):
     train("fading", drift_store, tmp_path / "warm", "--init-from", f"{runs / 'fading'}")
     assert json.loads((tmp_path / "warm/init.json").read_text())["tables"]["item"]["carried"] > 0

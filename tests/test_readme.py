@@ -22,8 +22,6 @@ BLOCKS = {
 }
 SERVING = "dienjax/serving 0"
 """Reads an export: tests/export/test_export_folder.py has one, and runs it."""
-EARLY = ("top 0",)
-"""In the default suite; the others are slow."""
 
 
 def run(code, folder):
@@ -38,15 +36,13 @@ def test_every_readme_is_read():
     assert not files or {str(Path(room) / "README.md") for room in ROOMS} == set(files)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in EARLY else pytest.mark.slow) for n in BLOCKS if n != SERVING]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BLOCKS.keys() - {SERVING})
 def test_python_examples(name, tmp_path):
     said = run(BLOCKS[name], tmp_path)
     if name in ("top 0", "dienjax/data 0"):
         assert float(re.search(r"(?:'auc': )?(\d\.\d+)", said)[1]) > 0.75
-    if name not in EARLY:
-        run(BLOCKS[name], tmp_path)
+    run(BLOCKS[name], tmp_path)
 
 
 def test_the_top_one_is_short_and_begins_with_the_two_lines():

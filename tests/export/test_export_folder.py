@@ -43,6 +43,7 @@ def empty_run(tmp_path_factory):
     return Run.create(tmp_path_factory.mktemp("empty") / "run", config, SCHEMA)
 
 
+@pytest.mark.slow
 def test_from_a_run_to_scores_of_raw_values(run, drift_store, tmp_path, capfd):
     """The command line's export, compared on a split too, gives what `predict` gives."""
     pytest.importorskip("jax2onnx")

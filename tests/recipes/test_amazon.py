@@ -65,6 +65,7 @@ def run(monkeypatch, *args):
     return 0
 
 
+@pytest.mark.slow
 def test_raw_files_are_prepared_and_trained_on(tmp_path, config, capsys, monkeypatch):
     reviews, items = made_up()
     write(tmp_path, reviews, items)

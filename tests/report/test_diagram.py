@@ -1,5 +1,6 @@
 """The diagram shows this model, in boxes that hold their text."""
 
+from functools import cache
 from xml.etree import ElementTree as ET
 
 from described import CASES, all_cases
@@ -10,6 +11,7 @@ from dienjax.report.diagram import diagram
 from dienjax.report.shapes import brackets, shapes
 
 
+@cache
 def parse(case):
     return ET.fromstring(diagram(*CASES[case]))
 
@@ -22,6 +24,7 @@ def texts(root):
     return [element.text for element in tagged(root, "text")]
 
 
+@cache
 def stages(case):
     return {name: brackets(shape) for name, shape in shapes(*CASES[case]).stages.items()}
 

@@ -95,7 +95,10 @@ def assert_lazy_equals_dense(model, optimizer, batches):
     assert_close(lazy, dense)
 
 
-@pytest.mark.parametrize(("model", "optimizer"), [("DIN", "sgd"), ("DIN", "adagrad"), ("DIEN", "rowwise_adagrad")])
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [("DIN", "sgd"), pytest.param("DIN", "adagrad", marks=pytest.mark.slow), ("DIEN", "rowwise_adagrad")],
+)
 def test_equals_the_ordinary_step(model, optimizer):
     batches = [random_batch(seed) for seed in range(4)]
     batches[1] = batches[1].replace(mask_BT=np.zeros_like(batches[1].mask_BT))

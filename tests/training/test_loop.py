@@ -204,6 +204,7 @@ def test_patience_stops_early_and_keeps_the_best(config, drift_store, tmp_path):
     assert [line["step"] for line in lines(stopped, "valid")] == [STEPS, 2 * STEPS, 3 * STEPS, 4 * STEPS]
 
 
+@pytest.mark.slow
 def test_validation_cadence_in_steps(config, drift_store, tmp_path):
     often = replace(config, fit=replace(config.fit, evaluate_every=8))
     finished = fit_store(often, drift_store, tmp_path / "run", progress=False)
@@ -232,8 +233,12 @@ def arrays(schema, length_N, negatives=True, label=None):
 
 @pytest.mark.parametrize(
     ("name", "length_N"),
-    [("DIEN", [0] * 64), ("DIEN", [1] * 64), ("DIEN", [0, 1, 2, 3, 4] * 15), ("DIN", [0, 1, 2, 3, 4] * 15)],
-    ids=["empty", "length 1", "ragged", "ragged DIN"],
+    [
+        pytest.param("DIEN", [0] * 64, id="empty"),
+        pytest.param("DIEN", [1] * 64, id="length 1", marks=pytest.mark.slow),
+        pytest.param("DIEN", [0, 1, 2, 3, 4] * 15, id="ragged"),
+        pytest.param("DIN", [0, 1, 2, 3, 4] * 15, id="ragged DIN", marks=pytest.mark.slow),
+    ],
 )
 def test_odd_histories_train_and_predict_finitely(config, drift_store, tmp_path, length_N, name):
     options = {"attention_hidden": (8,), "tower": (8,), "tower_activation": "dice"}
@@ -261,6 +266,7 @@ def test_regression(config, drift_store, tmp_path):
     assert evaluate(finished, data).keys() == {"rmse", "mae", "rows"}
 
 
+@pytest.mark.slow
 def test_tensorboard_files_on_request(config, drift_store, tmp_path):
     pytest.importorskip("tensorboardX")
     asked = replace(config, fit=replace(config.fit, epochs=1, tensorboard=True))
