@@ -1,7 +1,7 @@
 """Matrix products whose gradients transpose no large array in memory, as the gradients that JAX derives would.
 
-Their derivatives are products of two-axis arrays, and XLA transposes none of these. JAX differentiates and transposes
-them by its own rules: forward, reverse and higher derivatives work.
+Their derivatives are products of arrays of two axes, which XLA multiplies as they lie. Of these JAX derives the rest:
+forward and reverse mode, and higher derivatives.
 """
 
 import math

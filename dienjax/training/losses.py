@@ -71,7 +71,11 @@ def total_loss(output: Output, batch: Batch, params: Any, config: LossConfig) ->
     parts = {"ctr_loss": ctr_loss(output.logit_BK, batch.label_BK, batch.mask_BK, config.task)}
     loss = parts["ctr_loss"]
     if output.auxiliary is not None:
-        hist_label_BS = 1.0 if batch.hist_label_BT is None else batch.hist_label_BT[:, 1:]
+        hist_label_BS: Any = 1.0
+        if batch.hist_label_BT is not None:
+            hist_label_BS = batch.hist_label_BT[:, 1:]
+            fields = output.auxiliary.mask_BS.shape[1] // max(hist_label_BS.shape[1], 1)
+            hist_label_BS = jnp.tile(hist_label_BS, (1, fields))  # separate fields stand side by side
         parts["auxiliary_loss"] = auxiliary_loss(output.auxiliary, hist_label_BS)
         loss += config.alpha * parts["auxiliary_loss"]
     if config.l2_embedding:
