@@ -92,7 +92,7 @@ def prepare(
       grow: give new values ids after those of --like, for `dienjax train --init-from`.
       engine: memory, or duckdb for a log larger than that (install dienjax[duckdb]); auto decides. The result is equal.
       test_fraction: share of the users, or by time of the impressions, that test.
-      valid_fraction: share of the others that validate.
+      valid_fraction: share of the others for validation.
       user_id: make the user a feature too.
       seed: decides which users test and which negatives they meet.
       force: replace a store that already stands in the folder.
@@ -352,7 +352,7 @@ def _dumps(data: dict) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the command that the arguments name.
+    """Run the command that the arguments name.
 
     Exits with 2 and one clear message on a mistake, with 128 + the signal's number if one stopped the command. An error
     that no input may cause is raised.

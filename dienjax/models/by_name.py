@@ -26,7 +26,7 @@ def model_class(name: str) -> type[nn.Module]:
     """The Linen module that `model.name` of a config names.
 
     Raises:
-      ValueError: there is no such model, its module cannot be imported, or it is no `dienjax.models.Model`.
+      ValueError: there is no such model, its module cannot be imported, or it is not a `dienjax.models.Model`.
     """
     if name in MODELS:
         return MODELS[name]
@@ -38,7 +38,9 @@ def model_class(name: str) -> type[nn.Module]:
     try:
         found = getattr(import_module(module), kind)
     except Exception as error:  # whatever a module may raise
-        raise ValueError(f"model.name is {name!r}, which cannot be imported ({error!r}); mend it, or {HOW}") from error
+        raise ValueError(
+            f"model.name is {name!r}, which cannot be imported ({error!r}); correct it, or {HOW}"
+        ) from error
     check_class(found, name)
     return found
 
@@ -54,8 +56,11 @@ def _check_source(name: str, module: str, kind: str) -> None:
     if spec is None:
         raise ValueError(f"model.name is {name!r}, and there is no module {module!r}; {HOW}")
     if not spec.origin or Path(spec.origin).suffix != ".py":
-        raise ValueError(f"model.name is {name!r}, and {module!r} is no module of Python source; {HOW}")
-    tree = ast.parse(Path(spec.origin).read_bytes(), spec.origin)
+        raise ValueError(f"model.name is {name!r}, and {module!r} is not a Python source module; {HOW}")
+    try:
+        tree = ast.parse(Path(spec.origin).read_bytes(), spec.origin)
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"model.name is {name!r}, and {spec.origin} cannot be read ({error}); correct it") from error
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == kind:
             parts = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}

@@ -12,7 +12,7 @@ from dienjax.models.output import Output
 from dienjax.schema import Schema
 
 RESERVED = ("dim",)
-"""Names in [model] that are no fields of the module."""
+"""Names in [model] that are not fields of the module."""
 
 
 class Model(Protocol):

@@ -42,7 +42,7 @@ class Embedded:
 
 
 def embed(schema: Schema, tables: Tables, batch: Batch) -> Embedded:
-    """Looks up every field of a batch in its table; fields of one table share its rows."""
+    """Look every field of a batch up in its table; fields of one table share its rows."""
     return Embedded(
         history_BTE=behaviours(schema, tables, batch.history),
         candidate_BKE=behaviours(schema, tables, batch.candidate),

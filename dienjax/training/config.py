@@ -149,7 +149,11 @@ class Config:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Config":
-        """Raises ValueError for an unknown key (with the nearest names) or a value of the wrong type."""
+        """The config of what `to_dict` gave, or of parts of it.
+
+        Raises:
+          ValueError: an unknown key (with the nearest names), or a value of the wrong type.
+        """
         parts = {f.name: f for f in fields(cls)}
         _refuse_unknown("", data, parts)
         sections: dict[str, Any] = {}
@@ -187,7 +191,7 @@ class Config:
             raise ValueError(f"{path}: {error}") from error
 
     def save(self, path: str | Path) -> None:
-        """Writes the config as TOML; its last line is a comment by which a run knows that the others are whole."""
+        """Write the config as TOML, with a last line of comment that tells a run whether the others are whole."""
         write_text(path, sealed(tomli_w.dumps(self.to_dict())))
 
 

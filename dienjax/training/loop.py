@@ -46,7 +46,7 @@ def fit(
     force: bool = False,
     progress: bool = True,
 ) -> Run:
-    """Trains on any data set and returns the run folder with its best and last checkpoint.
+    """Train on any data set, and return the run folder with its best and last checkpoint.
 
     Args:
       valid: chooses the best checkpoint by `config.fit.choose` and stops early; None trains all epochs.
@@ -96,7 +96,7 @@ def fit(
 def fit_store(
     config: Config, store: Store, path: str | Path, *, init_from: Run | str | Path | None = None, **how: bool
 ) -> Run:
-    """Trains on the splits of an event store that `config.data` names; `init_from` and the flags are those of `fit`."""
+    """Train on the splits of an event store that `config.data` names; `init_from` and the flags are those of `fit`."""
     store.verify()
     config = config.for_splits(store.splits)
     train = store_split(config, store, config.data.train, auxiliary=config.auxiliary)

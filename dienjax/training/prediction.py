@@ -75,7 +75,7 @@ def predict_file(
     calibrate: Method | None = None,
     store: str | Path | None = None,
 ) -> int:
-    """Writes the predictions for a Parquet file to another, whole or not at all; returns the number of rows.
+    """Write the predictions for a Parquet file to another, whole or not at all, and return the number of rows.
 
     Every column of the file is in the other as it was; the other arguments are those of `predict`.
 

@@ -64,7 +64,7 @@ class Run:
           complete: writes what else the folder must hold from the start; gets the run while its path is temporary.
 
         Raises:
-          FileExistsError: the folder exists and `force` is False, or it is no run, or holds the store.
+          FileExistsError: the folder exists and `force` is False, or it is not a run, or holds the store.
         """
         model = config.model.build(schema)
         with new_folder(path, force, PURPOSE, [store.path] if store else []) as folder:
@@ -90,7 +90,7 @@ class Run:
         """The run in a folder.
 
         Raises:
-          FileNotFoundError: it is no run folder.
+          FileNotFoundError: it is not a run folder.
           ValueError: its config or its schema is damaged.
         """
         path = Path(path)
@@ -114,7 +114,11 @@ class Run:
         return self.config.model.build(self.schema)
 
     def check_schema(self, schema: Schema, whose: str) -> None:
-        """Raises ValueError, with the difference, where ids of `schema` do not mean what they meant in training."""
+        """Refuse a schema whose ids do not mean what they meant in training.
+
+        Raises:
+          ValueError: how it differs.
+        """
         difference = schema.difference(self.schema)
         if difference:
             raise ValueError(

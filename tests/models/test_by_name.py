@@ -83,6 +83,7 @@ def test_a_module_that_is_not_there_says_what_to_do():
     ("text", "message"),
     [
         ("", "defines no class 'Mine'; known names: none"),
+        ("class Mine(:", r"models.py cannot be read \(invalid syntax.*correct it"),
         ("class Mein: pass", r"defines no class 'Mine'; did you mean 'Mein'\?"),
         ("def Mine(): pass", "defines no class 'Mine'"),
         ("class Mine:\n    schema: int", "does not define embed, net itself, at .*models.py:"),
