@@ -12,22 +12,22 @@ from dienjax.schema import Schema
 
 
 class ScaledDotAttention(nn.Module):
-    """softmax(q·k / √d)·v over the real behaviours (Vaswani et al. 2017, eq. 1); 0 for an empty history."""
+    """softmax(q·k / √d)·v over the real behaviours (Vaswani et al. 2017), [B, K, heads · width]; 0 for none."""
 
     heads: int
     width: int
 
     @nn.compact
     def __call__(self, query_BKE: jax.Array, key_BTE: jax.Array, mask_BT: jax.Array) -> jax.Array:
-        """-> interest [B, K, heads · width]."""
-        shape = (self.heads, self.width)
-        query_BKHD = nn.DenseGeneral(shape, use_bias=False, name="query")(query_BKE)
-        key_BTHD = nn.DenseGeneral(shape, use_bias=False, name="key")(key_BTE)
-        value_BTHD = nn.DenseGeneral(shape, use_bias=False, name="value")(key_BTE)
-        score_BHKT = jnp.einsum("bkhd,bthd->bhkt", query_BKHD, key_BTHD) * self.width**-0.5
-        weight_BHKT = nn.softmax(score_BHKT, where=mask_BT[:, None, None])
-        interest_BKHD = jnp.einsum("bhkt,bthd->bkhd", weight_BHKT, value_BTHD)
-        return interest_BKHD.reshape(*query_BKE.shape[:2], self.heads * self.width)
+        interests = []
+        for head in range(self.heads):
+            query_BKD = nn.Dense(self.width, use_bias=False, name=f"query_{head}")(query_BKE)
+            key_BTD = nn.Dense(self.width, use_bias=False, name=f"key_{head}")(key_BTE)
+            value_BTD = nn.Dense(self.width, use_bias=False, name=f"value_{head}")(key_BTE)
+            score_BKT = jnp.einsum("bkd,btd->bkt", query_BKD, key_BTD) * self.width**-0.5
+            weight_BKT = nn.softmax(score_BKT, where=mask_BT[:, None])
+            interests.append(jnp.einsum("bkt,btd->bkd", weight_BKT, value_BTD))
+        return jnp.concatenate(interests, axis=-1)
 
 
 class ScaledDotDIN(nn.Module):
