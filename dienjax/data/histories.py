@@ -23,6 +23,13 @@ def gather(column_E: np.ndarray, row_BT: np.ndarray, mask_BT: np.ndarray) -> np.
     return value_BT
 
 
+def scatter(value_M: np.ndarray, mask_BT: np.ndarray) -> np.ndarray:
+    """Values [B, T] of M in the places where the mask is True, in their order, and 0 elsewhere."""
+    value_BT = np.zeros(mask_BT.shape, value_M.dtype)
+    value_BT[mask_BT] = value_M
+    return value_BT
+
+
 def windows(column_E: np.ndarray, start_B: np.ndarray, end_B: np.ndarray, T: int) -> np.ndarray:
     """Values [B, T] of the most recent T events in [start, end), oldest first, right-padded with 0."""
     return gather(column_E, *window_rows(start_B, end_B, T))

@@ -117,29 +117,34 @@ class Negatives:
         user_B: np.ndarray,
         slot_BN: np.ndarray,
         item_BN: np.ndarray,
-    ) -> np.ndarray:
-        """Event rows [B, N] (int64) whose items differ from `item_BN`; a function of (seed, epoch, sample, slot)."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Event rows [B, N] (int64) whose items differ from `item_BN`, and these items [B, N].
+
+        They are a function of (seed, epoch, sample, slot).
+        """
         shape, N = item_BN.shape, item_BN.shape[1]
         key_B = sample_keys(self.seed, epoch, stream, sample_B)
         row_BN = self._propose(key_B[:, None], slot_BN, item_BN, 0)
-        fits_BN, settled_BN = self._judge(row_BN, item_BN, user_B[:, None])
+        drawn_BN, fits_BN, settled_BN = self._judge(row_BN, item_BN, user_B[:, None])
         todo = np.flatnonzero(~settled_BN)
         if not len(todo):
-            return row_BN
-        row, fits = row_BN.reshape(-1), fits_BN.reshape(-1)
+            return row_BN, drawn_BN
+        row, drawn, fits = row_BN.reshape(-1), drawn_BN.reshape(-1), fits_BN.reshape(-1)
         key, user = key_B[todo // N], user_B[todo // N]
         slot, item = np.broadcast_to(slot_BN, shape)[todo // N, todo % N], item_BN.reshape(-1)[todo]
         for attempt in range(1, ATTEMPTS):
             new = self._propose(key, slot, item, attempt)
-            new_fits, settled = self._judge(new, item, user)
+            new_drawn, new_fits, settled = self._judge(new, item, user)
             row[todo[new_fits]] = new[new_fits]
+            drawn[todo[new_fits]] = new_drawn[new_fits]
             fits[todo[new_fits]] = True
             todo, key, user, slot, item = (a[~settled] for a in (todo, key, user, slot, item))
             if not len(todo):
-                return row_BN
+                return row_BN, drawn_BN
         none = ~fits[todo]
         row[todo[none]] = self._uniform(key[none], slot[none], item[none], ATTEMPTS)
-        return row_BN
+        drawn[todo[none]] = np.take(self.item_E, row[todo[none]])
+        return row_BN, drawn_BN
 
     def _propose(self, key: np.ndarray, slot: np.ndarray, item: np.ndarray, attempt: int) -> np.ndarray:
         if self.how == "uniform":
@@ -152,11 +157,11 @@ class Negatives:
         draw = below(len(self.last_row_M) - (place >= 0), key, slot, attempt)
         return self.last_row_M[draw + ((place >= 0) & (draw >= place))]
 
-    def _judge(self, row: np.ndarray, item: np.ndarray, user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _judge(self, row: np.ndarray, item: np.ndarray, user: np.ndarray) -> tuple[np.ndarray, ...]:
         """Whether each draw may be used at all, and whether it is also final."""
         drawn = np.take(self.item_E, row)
         fits = drawn != item
-        return fits, fits if self.own is None else fits & ~self.own.holds(user, drawn)
+        return drawn, fits, fits if self.own is None else fits & ~self.own.holds(user, drawn)
 
 
 class OwnItems:

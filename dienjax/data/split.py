@@ -3,7 +3,7 @@
 import numpy as np
 
 from dienjax.batch import Array, Batch
-from dienjax.data.histories import gather, window_rows
+from dienjax.data.histories import gather, scatter, window_rows
 from dienjax.data.negatives import CANDIDATE, HISTORY, How, Negatives, Own
 from dienjax.data.store import Store
 
@@ -54,6 +54,9 @@ class StoreSplit:
             self.negatives = Negatives(
                 store.raw_item_E, store.offsets, store.train_row, seed=seed, how=negatives, own=own
             )
+            item_E = store.events[store.schema.item]
+            self.id_I = np.zeros(int(store.raw_item_E.max(initial=-1)) + 1, item_E.dtype)
+            self.id_I[store.raw_item_E] = item_E
 
     def rows(self, index_B: np.ndarray, T: int, epoch: int) -> Batch:
         store = self.store
@@ -62,11 +65,11 @@ class StoreSplit:
         history: dict[str, Array] = {name: gather(column, row_BT, mask_BT) for name, column in store.events.items()}
         negative: dict[str, Array] | None = None
         if self.auxiliary:
-            # Slots count back from the end, so neither T nor max_len changes a draw.
-            slot_BT = end_B[:, None] - row_BT
-            item_BT = np.take(store.raw_item_E, row_BT)
-            drawn_BT = self.negatives.draw(epoch, HISTORY, index_B, user_B, slot_BT, item_BT)
-            negative = {name: gather(column, drawn_BT, mask_BT) for name, column in store.events.items()}
+            # Slots count back from the end, so neither T nor max_len changes a draw; padded ones need none.
+            row_M, sample_M = row_BT[mask_BT], np.repeat(np.arange(len(index_B)), mask_BT.sum(axis=1))
+            slot_M1, item_M1 = (end_B[sample_M] - row_M)[:, None], np.take(store.raw_item_E, row_M)[:, None]
+            drawn = self.negatives.draw(epoch, HISTORY, index_B[sample_M], user_B[sample_M], slot_M1, item_M1)
+            negative = {name: scatter(value, mask_BT) for name, value in self._fields(*drawn).items()}
         candidate, label_BK, mask_BK = self._candidates(index_B, user_B, end_B, epoch)
         return Batch(
             user={name: column[user_B] for name, column in store.users.items()},
@@ -79,6 +82,12 @@ class StoreSplit:
             hist_label_BT=None if store.hist_label_E is None else gather(store.hist_label_E, row_BT, mask_BT),
         )
 
+    def _fields(self, row_M1: np.ndarray, item_M1: np.ndarray) -> dict[str, np.ndarray]:
+        """The fields [M] of drawn events; the items' ids from a table of all items, which is smaller than the log."""
+        fields = {name: column for name, column in self.store.events.items() if name != self.schema.item}
+        ids = {self.schema.item: np.take(self.id_I, item_M1[:, 0])}
+        return ids | {name: np.take(column, row_M1[:, 0]) for name, column in fields.items()}
+
     def _candidates(
         self, index_B: np.ndarray, user_B: np.ndarray, end_B: np.ndarray, epoch: int
     ) -> tuple[dict[str, Array], np.ndarray, np.ndarray]:
@@ -89,7 +98,7 @@ class StoreSplit:
         positive_B = self.store.raw_item_E[end_B]
         slot_1N = np.arange(self.candidates)[None, :]
         item_BN = np.broadcast_to(positive_B[:, None], (len(index_B), self.candidates))
-        negative_BN = self.negatives.draw(epoch, CANDIDATE, index_B, user_B, slot_1N, item_BN)
+        negative_BN, _ = self.negatives.draw(epoch, CANDIDATE, index_B, user_B, slot_1N, item_BN)
         row_BK = np.concatenate([end_B[:, None], negative_BN], axis=1)
         label_BK = np.zeros(row_BK.shape, np.float32)
         label_BK[:, 0] = 1

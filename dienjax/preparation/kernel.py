@@ -172,7 +172,7 @@ def _targets(
             # Streams beyond those of training: a training run with the same seed does not meet the same draws.
             slot_11 = np.zeros((1, 1), np.int64)
             stream = CANDIDATE + 1 + i
-            negative_N1 = negatives.draw(0, stream, user_N, user_N, slot_11, negatives.item_E[end_N][:, None])
+            negative_N1, _ = negatives.draw(0, stream, user_N, user_N, slot_11, negatives.item_E[end_N][:, None])
             row_C = np.concatenate([end_N[:, None], negative_N1], axis=1).ravel()
             candidates = Candidates(
                 first=2 * np.arange(len(end_N) + 1),

@@ -16,9 +16,10 @@ def drawn(negatives, item_BN, user_B=None, epoch=0, stream=HISTORY, sample_B=Non
     B, N = item_BN.shape
     sample_B = np.arange(B) if sample_B is None else sample_B
     user_B = np.zeros(B, np.int64) if user_B is None else user_B
-    row_BN = negatives.draw(epoch, stream, sample_B, user_B, np.arange(N)[None, :], item_BN)
+    row_BN, drawn_BN = negatives.draw(epoch, stream, sample_B, user_B, np.arange(N)[None, :], item_BN)
     assert row_BN.shape == item_BN.shape
-    return negatives.item_E[row_BN]
+    np.testing.assert_array_equal(drawn_BN, negatives.item_E[row_BN])
+    return drawn_BN
 
 
 def test_mix_gives_the_published_splitmix64_sequence():
@@ -43,7 +44,7 @@ def test_never_the_positive_and_never_from_outside_the_pool(how, own):
     pool = np.flatnonzero(rng.random(100) < 0.7)
     negatives = sampler(item_E, np.array([0, 60, 100]), pool, how=how, own=own)
     item_BN, user_B = rng.integers(0, 4, (500, 20)), rng.integers(0, 2, 500)
-    row_BN = negatives.draw(0, HISTORY, np.arange(500), user_B, np.arange(20)[None, :], item_BN)
+    row_BN, _ = negatives.draw(0, HISTORY, np.arange(500), user_B, np.arange(20)[None, :], item_BN)
     assert (item_E[row_BN] != item_BN).all()
     assert np.isin(row_BN, pool).all()
 
@@ -144,7 +145,7 @@ def test_own_items_are_found_by_the_search():
 def test_draws_stay_what_they_are(how, own, expected):
     item_E = np.arange(40) * 7 % 13 + 1
     negatives = sampler(item_E, np.arange(0, 41, 8), np.arange(3, 40), seed=3, how=how, own=own)
-    row_BN = negatives.draw(2, HISTORY, np.arange(3), np.arange(3), np.arange(6)[None, :], item_E[:18].reshape(3, 6))
+    row_BN, _ = negatives.draw(2, HISTORY, np.arange(3), np.arange(3), np.arange(6)[None, :], item_E[:18].reshape(3, 6))
     assert row_BN.tolist() == expected
 
 
