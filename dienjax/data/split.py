@@ -54,8 +54,9 @@ class StoreSplit:
             self.negatives = Negatives(
                 store.raw_item_E, store.offsets, store.train_row, seed=seed, how=negatives, own=own
             )
+        if auxiliary:
             item_E = store.events[store.schema.item]
-            self.id_I = np.zeros(int(store.raw_item_E.max(initial=-1)) + 1, item_E.dtype)
+            self.id_I = np.zeros(len(self.negatives.place_I), item_E.dtype)
             self.id_I[store.raw_item_E] = item_E
 
     def rows(self, index_B: np.ndarray, T: int, epoch: int) -> Batch:
