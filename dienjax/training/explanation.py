@@ -39,34 +39,37 @@ class Intermediates:
     negative_logit_BS: Array | None
 
 
-def intermediates(model: nn.Module, variables: Any, batch: Batch) -> Intermediates:
+def intermediates(model: nn.Module, variables: Any, batch: Batch, auxiliary: bool = True) -> Intermediates:
     """What a model computes on its way to the logits of a batch; pure, and for any model made of dienjax's layers.
 
     A module of one's own adds its attention by `self.sow("intermediates", "weight_BKT", weight_BKT)`.
+
+    Args:
+      auxiliary: whether to give the auxiliary logits; a model that was trained without that loss has no weights for it.
     """
     output: Any
     # Without negatives a model leaves its auxiliary logits out: the history stands in for them.
-    negative = (batch.negative or dict(batch.history)) if hasattr(model, "auxiliary") else None
+    negative = (batch.negative or dict(batch.history)) if auxiliary and hasattr(model, "auxiliary") else None
     output, found = model.apply(variables, replace(batch, negative=negative), mutable=["intermediates"])
     sown: dict[str, dict[str, jax.Array]] = {"weight_BKT": {}, "gate_THKB": {}, "state_THKB": {}}
     for path, leaf in jax.tree.leaves_with_path(found["intermediates"]):
         *modules, name = (key.key for key in path[:-1])  # the last key is 0: each is sown once
         if name in sown:
             sown[name][modules[0] if modules else ""] = leaf
-    auxiliary = output.auxiliary
+    logits = output.auxiliary
     return Intermediates(
         output.logit_BK,
         sown["weight_BKT"],
         {name: gate.transpose(3, 2, 0, 1) for name, gate in sown["gate_THKB"].items()},
         {name: state.transpose(3, 2, 0, 1) for name, state in sown["state_THKB"].items()},
-        None if auxiliary is None else auxiliary.positive_logit_BS,
-        None if auxiliary is None or batch.negative is None else auxiliary.negative_logit_BS,
+        None if logits is None else logits.positive_logit_BS,
+        None if logits is None or batch.negative is None else logits.negative_logit_BS,
     )
 
 
 @lru_cache(maxsize=16)
-def _jitted(model: nn.Module) -> Any:
-    return jax.jit(lambda variables, batch: intermediates(model, variables, batch))
+def _jitted(model: nn.Module, auxiliary: bool) -> Any:
+    return jax.jit(lambda variables, batch: intermediates(model, variables, batch, auxiliary))
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def explain(run: Run | str | Path, rows: pd.DataFrame | Batch) -> Explanation:
     """
     run = run if isinstance(run, Run) else Run.open(run)
     batch = rows if isinstance(rows, Batch) else _batch(run, rows)
-    found = jax.device_get(_jitted(run.model)(run.variables(), batch))
+    found = jax.device_get(_jitted(run.model, run.config.auxiliary)(run.variables(), batch))
     mask_NT, mask_NK = np.asarray(batch.mask_BT), np.asarray(batch.mask_BK)
 
     def masked(array: Any, mask: np.ndarray) -> Any:

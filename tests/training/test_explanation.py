@@ -10,7 +10,10 @@ import builders
 from builders import SCHEMA, make_batch
 from dienjax import explain, predict
 from dienjax.models import DIEN, DIN
+from dienjax.training import checkpoint
+from dienjax.training.config import Config
 from dienjax.training.explanation import Explanation, Intermediates, intermediates
+from dienjax.training.run import Run
 
 SIZES = {"attention_hidden": (4,), "tower": (5,)}
 MODELS = {
@@ -101,3 +104,14 @@ def test_raw_rows(run):
     assert (left_NKT[~both_NKT] == 0).all() and (left_NKT.sum(axis=2) <= 1).all()
     with pytest.raises(TypeError, match="explain: the rows are a dict; expected a pandas DataFrame or a Batch"):
         explain(run, frame.to_dict())
+
+
+def test_a_run_without_auxiliary_loss_has_no_auxiliary_logits(tmp_path):
+    """Its model has no weights for them."""
+    config = Config.from_dict({"model": {"name": "DIEN", **SIZES}, "loss": {"alpha": 0.0}})
+    run = Run.create(tmp_path / "run", config, SCHEMA)
+    checkpoint.save(run.path, "last", run.initial_state(run.optimizer()), {})
+    for batch in (BATCH, make_batch((0, 1, 4, 2, 3, 0), negatives=False)):
+        seen = explain(run, batch)
+        assert seen.arrays.next_logit_BS is None and seen.arrays.negative_logit_BS is None
+        assert {*seen.arrays.weight_BKT} == {"target_attention"}
