@@ -1,6 +1,6 @@
 """Embedding: the tables, the look-up of a batch's ids in them, and rows that take less memory than float32."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -84,25 +84,48 @@ def _rows(table: jax.Array, ids: jax.Array) -> jax.Array:
     return jnp.take(table, ids, axis=0, mode="clip").astype(jnp.promote_types(table.dtype, jnp.float32))
 
 
+Initial = Callable[[jax.Array, tuple[int, int]], jax.Array]
+"""(key, (V, D)) -> the first values of a table."""
+
+
 class FeatureEmbedder(nn.Module):
     """The tables of a schema, and the look-up of a batch in them."""
 
     schema: Schema
 
     @nn.compact
-    def __call__(self, batch: Batch) -> Embedded:
-        tables = {t.name: self.param(t.name, _initial_rows, (t.size, t.dim)) for t in self.schema.tables}
+    def __call__(self, batch: Batch, initial: Initial | None = None) -> Embedded:
+        """`initial` draws the first values of each table, in place of `initial_rows`."""
+        tables = {t.name: self.param(t.name, initial or initial_rows, (t.size, t.dim)) for t in self.schema.tables}
         return embed(self.schema, tables, batch)
 
 
-def _initial_rows(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    """Rows [V, D] of N(0, 1/√D); that of unknown is 0, no value in particular."""
-    return _normal_rows(key, shape).at[UNKNOWN].set(0)
+BLOCK = 2**16
+"""Rows of a table that are drawn at once: a large one drawn as a whole takes four times its memory meanwhile."""
 
 
-def _normal_rows(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    """Rows [V, D] of N(0, 1/√D), in blocks: a large table drawn at once takes four times its memory meanwhile."""
+def initial_rows(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """The first values of a table [V, D]: N(0, 1/√D), and 0 for unknown, which is no value in particular."""
+    return _drawn(_keys(key, shape[0]), shape)[: shape[0]].at[UNKNOWN].set(0)
+
+
+def initial_part(key: jax.Array, shape: tuple[int, int], start: jax.Array, count: int) -> jax.Array:
+    """The rows start to start + count of `initial_rows`, drawn alone; those from V on are 0."""
+    V, height = shape[0], min(shape[0], BLOCK)
+    key_N, first = _keys(key, V), start // height
+    some = key_N[jnp.minimum(first + jnp.arange(-(-count // height) + 1), len(key_N) - 1)]
+    part = jax.lax.dynamic_slice_in_dim(_drawn(some, shape), start - first * height, count)
+    row = start + jnp.arange(count)
+    return jnp.where(((row < V) & (row != UNKNOWN))[:, None], part, 0)
+
+
+def _keys(key: jax.Array, V: int) -> jax.Array:
+    """A key for each block of a table of V rows."""
+    return jax.random.split(key, -(-V // BLOCK)) if V > BLOCK else key[None]
+
+
+def _drawn(key_N: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """The rows of the blocks with these keys."""
     V, D = shape
-    rows = min(V, 2**16)
-    keys_N = jax.random.split(key, -(-V // rows)) if rows < V else key[None]
-    return jax.lax.map(lambda key: jax.random.normal(key, (rows, D)) * D**-0.5, keys_N).reshape(-1, D)[:V]
+    blocks = jax.lax.map(lambda key: jax.random.normal(key, (min(V, BLOCK), D)) * D**-0.5, key_N)
+    return blocks.reshape(-1, D)

@@ -10,6 +10,7 @@ from flax import linen as nn
 from pydantic import Field
 
 from dienjax.models.matmul import by_row
+from dienjax.models.parts import bernoulli, sum_of_parts
 from dienjax.models.settings import Widths
 
 Activation = Literal[
@@ -48,16 +49,20 @@ class MaskedBatchNorm(nn.Module):
         if train:
             mask = jnp.ones_like(mask) if self.torch else mask
             where = jnp.broadcast_to(mask[..., None], x.shape)
-            axes = tuple(range(x.ndim - 1))
-            any_real = mask.any()
-            batch_mean_F = jnp.mean(x, axes, where=where | ~any_real)
-            batch_var_F = jnp.mean(jnp.square(x - per_unit(batch_mean_F, x)), axes, where=where | ~any_real)
-            mean_F = jnp.where(any_real, batch_mean_F, mean_F)
-            var_F = jnp.where(any_real, batch_var_F, var_F)
+            count = sum_of_parts(jnp.sum(jnp.broadcast_to(mask, x.shape[:-1])))
+
+            def mean(y: jax.Array) -> jax.Array:
+                """Over the real positions of the whole batch; 0 if there are none."""
+                total_F = sum_of_parts(jnp.sum(y, range(x.ndim - 1), where=where))
+                return total_F / jnp.maximum(count, 1).astype(y.dtype)
+
+            batch_mean_F = mean(x)
+            batch_var_F = mean(jnp.square(x - per_unit(batch_mean_F, x)))
+            mean_F = jnp.where(count > 0, batch_mean_F, mean_F)
+            var_F = jnp.where(count > 0, batch_var_F, var_F)
             if not self.is_initializing():
                 running_mean.value += (1 - self.momentum) * (mean_F - running_mean.value)
-                n = x.size // width
-                unbiased_F = var_F * (n / max(n - 1, 1)) if self.torch else var_F
+                unbiased_F = var_F * (count / jnp.maximum(count - 1, 1)).astype(x.dtype) if self.torch else var_F
                 running_var.value += (1 - self.momentum) * (unbiased_F - running_var.value)
         y = (x - per_unit(mean_F, x)) * per_unit(jax.lax.rsqrt(var_F + self.epsilon), x)
         if not self.affine:
@@ -153,6 +158,19 @@ class Dense(nn.Module):
         return y + per_unit(self.param("bias", nn.initializers.zeros, (self.features,)), y) if self.use_bias else y
 
 
+class Dropout(nn.Module):
+    """A share of the numbers at 0 in training, and the others divided by what is left, so that the mean stays."""
+
+    share: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        if not (train and self.share):
+            return x
+        kept = bernoulli(self.make_rng("dropout"), 1 - self.share, x.shape)
+        return jnp.where(kept, x / (1 - self.share), 0)
+
+
 class MLP(nn.Module):
     """Hidden layers (dense, batch norm if asked for, activation, dropout), then a dense layer to one number.
 
@@ -176,7 +194,7 @@ class MLP(nn.Module):
                 torch = self.batch_norm == "torch"
                 x = MaskedBatchNorm(momentum=0.9 if torch else 0.99, torch=torch, name=f"norm_{i}")(x, mask, train)
             x = Activate(self.activation, name=f"activation_{i}")(x, mask, train)
-            parts = (nn.Dropout(self.dropout, deterministic=not train)(x),)
+            parts = (Dropout(self.dropout)(x, train),)
         out = Dense(1 if self.head == "one" else 2, name="out")(*parts)
         return out[..., 0] if self.head == "one" else out[..., 0] - out[..., 1]
 

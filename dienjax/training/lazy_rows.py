@@ -8,9 +8,8 @@ is. With adam, momentum, weight decay or `l2_embedding` it does not: here the ro
 they are, and neither they nor their moments decay, as with LazyAdam in TensorFlow and SparseAdam in PyTorch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import jax
 import numpy as np
@@ -21,8 +20,9 @@ from flax import struct
 
 from dienjax.batch import Array, Batch
 from dienjax.schema import PADDING, UNKNOWN, Schema
+from dienjax.training.layout import table_of
 from dienjax.training.losses import LossConfig
-from dienjax.training.step import Metrics, TrainState, make_update
+from dienjax.training.step import Metrics, TrainState, make_descend, make_gradient
 
 
 @struct.dataclass
@@ -73,25 +73,32 @@ def make_lazy_train_step(
 
     State, metrics and randomness are those of `make_train_step`; states and checkpoints fit either step.
     """
-    update = make_update(model, tx, loss, unknown)
+    gradient, descend = make_gradient(model, loss, unknown), make_descend(tx, loss)
     sizes = {table.name: table.size for table in model.schema.tables}
 
     def step(state: TrainState, rows: RowsBatch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
-        def rows_of(path: tuple, leaf: jax.Array) -> jax.Array | None:
-            """The touched rows of a leaf that has one entry for each row of a table, as moments do; else None."""
-            keys: list[Any] = [getattr(key, "key", None) for key in path[-2:]]
-            has_rows = keys[0] == "embedder" and leaf.shape[:1] == (sizes[keys[1]],)
-            return rows.row_R[keys[1]] if has_rows else None
-
-        def gather(path: tuple, leaf: jax.Array) -> jax.Array:
-            row_R = rows_of(path, leaf)
-            return leaf if row_R is None else leaf.at[row_R].get(mode="fill", fill_value=0)
-
-        def scatter(path: tuple, leaf: jax.Array, small: jax.Array) -> jax.Array:
-            row_R = rows_of(path, leaf)
-            return small if row_R is None else leaf.at[row_R].set(small, mode="drop", unique_indices=True)
-
-        small, metrics = update(jax.tree.map_with_path(gather, state), rows.batch, root_key, rows.row_R)
-        return jax.tree.map_with_path(scatter, state, small), metrics
+        small = gather_rows(state, rows.row_R, sizes)
+        small, metrics = descend(small, *gradient(small, rows.batch, root_key, rows.row_R))
+        return scatter_rows(state, small, rows.row_R, sizes), metrics
 
     return jax.jit(step, donate_argnums=0)
+
+
+def gather_rows(state: TrainState, row_R: Mapping[str, Array], sizes: dict[str, int]) -> TrainState:
+    """The state with the rows `row_R` alone of each table and of its moments; a row beyond the table is 0."""
+
+    def gather(path: tuple, leaf: jax.Array) -> jax.Array:
+        table = table_of(path, leaf, sizes)
+        return leaf if table is None else leaf.at[row_R[table]].get(mode="fill", fill_value=0)
+
+    return jax.tree.map_with_path(gather, state)
+
+
+def scatter_rows(state: TrainState, small: TrainState, row_R: Mapping[str, Array], sizes: dict[str, int]) -> TrainState:
+    """The state `small`, with all the other rows of the tables and of their moments as they are in `state`."""
+
+    def scatter(path: tuple, leaf: jax.Array, new: jax.Array) -> jax.Array:
+        table = table_of(path, leaf, sizes)
+        return new if table is None else leaf.at[row_R[table]].set(new, mode="drop", unique_indices=True)
+
+    return jax.tree.map_with_path(scatter, state, small)

@@ -1,4 +1,7 @@
-"""The losses: pure functions of logits, each a mean with a stated denominator."""
+"""The losses: pure functions of logits, each a mean with a stated denominator.
+
+Where devices share a batch, each gets its part of a mean, a numerator of its own over the denominator of the whole.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +12,7 @@ import optax
 
 from dienjax.batch import Batch
 from dienjax.models.output import Auxiliary, Output
+from dienjax.models.parts import sum_of_parts
 from dienjax.models.settings import Factor, check
 from dienjax.training.metrics import Task
 
@@ -40,7 +44,7 @@ def has_auxiliary(model: Any, loss: LossConfig) -> bool:
 
 def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
     """The mean of x where mask is True; if it is nowhere True, 0 with a zero gradient."""
-    return jnp.sum(jnp.where(mask, x, 0)) / jnp.maximum(jnp.sum(mask), 1)
+    return jnp.sum(jnp.where(mask, x, 0)) / jnp.maximum(sum_of_parts(jnp.sum(mask)), 1)
 
 
 def ctr_loss(logit_BK: jax.Array, label_BK: jax.Array, mask_BK: jax.Array, task: Task = "binary") -> jax.Array:
@@ -66,8 +70,8 @@ def sum_of_squares(tree: Any, leaf: str = "") -> jax.Array:
     return sum((jnp.sum(jnp.square(x)) for x in leaves), jnp.zeros(()))
 
 
-def total_loss(output: Output, batch: Batch, params: Any, config: LossConfig) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss to minimise, and its parts by name."""
+def data_loss(output: Output, batch: Batch, config: LossConfig) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """CTR loss + alpha × auxiliary loss, and these parts by name."""
     parts = {"ctr_loss": ctr_loss(output.logit_BK, batch.label_BK, batch.mask_BK, config.task)}
     loss = parts["ctr_loss"]
     if output.auxiliary is not None:
@@ -78,8 +82,21 @@ def total_loss(output: Output, batch: Batch, params: Any, config: LossConfig) ->
             hist_label_BS = jnp.tile(hist_label_BS, (1, fields))  # separate fields stand side by side
         parts["auxiliary_loss"] = auxiliary_loss(output.auxiliary, hist_label_BS)
         loss += config.alpha * parts["auxiliary_loss"]
+    return loss, parts
+
+
+def penalty(params: Any, config: LossConfig) -> jax.Array:
+    """The weighted sums of squares of the tables and of the tower's kernels; 0 where neither has a weight."""
+    value = jnp.zeros(())
     if config.l2_embedding:
-        loss += config.l2_embedding * sum_of_squares(params["embedder"])
+        value += config.l2_embedding * sum_of_squares(params["embedder"])
     if config.l2_tower:
-        loss += config.l2_tower * sum_of_squares(params["tower"], "kernel")
+        value += config.l2_tower * sum_of_squares(params["tower"], "kernel")
+    return value
+
+
+def total_loss(output: Output, batch: Batch, params: Any, config: LossConfig) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss to minimise, data loss + penalty, and its parts by name."""
+    value, parts = data_loss(output, batch, config)
+    loss = value + penalty(params, config)
     return loss, {"loss": loss, **parts}

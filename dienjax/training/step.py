@@ -11,7 +11,8 @@ from flax import struct
 
 from dienjax.batch import Array, Batch
 from dienjax.models.embedding import embed
-from dienjax.training.losses import LossConfig, total_loss
+from dienjax.training.layout import Layout
+from dienjax.training.losses import LossConfig, data_loss, penalty
 from dienjax.training.metrics import auc_histogram
 from dienjax.training.unknown import hide
 
@@ -34,26 +35,46 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def init_state(model: nn.Module, tx: optax.GradientTransformation, batch: Batch, key: jax.Array) -> TrainState:
-    """The state before the first step. `batch` may be abstract (`Batch.abstract`): only its shapes count."""
+def init_state(
+    model: nn.Module, tx: optax.GradientTransformation, batch: Batch, key: jax.Array, layout: Layout | None = None
+) -> TrainState:
+    """The state before the first step. `batch` may be abstract (`Batch.abstract`): only its shapes count.
+
+    It lives where `layout` says (the default device, if there is none), and is drawn there: a table that is spread over
+    devices is whole on none of them, at no time.
+    """
     zeros = jax.tree.map(lambda a: jnp.zeros((1, *a.shape[1:]), a.dtype), batch)
-    variables = jax.jit(model.init)(key, zeros)
-    params = variables["params"]
-    return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), jax.jit(tx.init)(params))
+    if layout is None or not layout.divided:
+        variables = jax.jit(model.init)(key, zeros)
+        params = variables["params"]
+        return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), jax.jit(tx.init)(params))
+
+    def embed_alone(model: Any, batch: Batch) -> Any:
+        return model.embedder(batch, layout.initial_rows)
+
+    def init(key: jax.Array) -> TrainState:
+        variables = model.init(key, zeros)
+        tables = model.init(key, zeros, method=embed_alone)["params"]["embedder"]
+        params = {**variables["params"], "embedder": tables}  # the others are drawn nowhere: nothing reads them
+        return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), tx.init(params))
+
+    return jax.jit(init, out_shardings=layout.shardings(jax.eval_shape(init, key)))(key)
 
 
-def make_update(
-    model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig, unknown: float = 0.0
-) -> Callable[..., tuple[TrainState, Metrics]]:
-    """The pure `step(state, batch, root_key, row_R=None) -> (state, metrics)`, not jitted.
+Gradient = Callable[..., tuple[Any, Any, Metrics]]
+
+
+def make_gradient(model: nn.Module, loss: LossConfig, unknown: float = 0.0) -> Gradient:
+    """The pure `gradient(state, batch, root_key, row_R=None) -> (gradients, batch_stats, metrics)`, without penalty.
 
     The tables in the state may have fewer rows than the schema says, as long as the ids of the batch are theirs;
-    `row_R` then says by table name which ids these rows are. `unknown` is the share of values that a step hides.
+    `row_R` then says by table name which ids these rows are. `unknown` is the share of values that a step hides. Where
+    devices share a batch, gradients and metrics are what each of them adds to those of the whole.
     """
 
-    def step(
+    def gradient(
         state: TrainState, batch: Batch, root_key: jax.Array, row_R: Mapping[str, Array] | None = None
-    ) -> tuple[TrainState, Metrics]:
+    ) -> tuple[Any, Any, Metrics]:
         key = jax.random.fold_in(root_key, state.step)
         rngs = {"dropout": key}
         batch = hide(batch, model.schema, unknown, jax.random.fold_in(key, 1), row_R)
@@ -64,17 +85,31 @@ def make_update(
             output, updated = model.apply(
                 variables, embedded, train=True, method="net", rngs=rngs, mutable=["batch_stats"]
             )
-            value, parts = total_loss(output, batch, params, loss)
-            return value, (updated.get("batch_stats", {}), parts, output.logit_BK)
+            value, parts = data_loss(output, batch, loss)
+            return value, (updated.get("batch_stats", {}), {"loss": value, **parts}, output.logit_BK)
 
         (_, (batch_stats, metrics, logit_BK)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
         if loss.task == "binary":
             metrics["auc_histogram"] = auc_histogram(logit_BK, batch.label_BK, batch.mask_BK)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+        return grads, batch_stats, metrics
 
-    return step
+    return gradient
+
+
+def make_descend(tx: optax.GradientTransformation, loss: LossConfig) -> Callable[..., tuple[TrainState, Metrics]]:
+    """The pure `descend(state, gradients, batch_stats, metrics) -> (state, metrics)`.
+
+    It adds the penalty to the loss and to the gradients, and takes the optimizer's step.
+    """
+
+    def descend(state: TrainState, grads: Any, batch_stats: Any, metrics: Metrics) -> tuple[TrainState, Metrics]:
+        if loss.l2_embedding or loss.l2_tower:
+            value, more = jax.value_and_grad(lambda params: penalty(params, loss))(state.params)
+            grads, metrics = jax.tree.map(jnp.add, grads, more), {**metrics, "loss": metrics["loss"] + value}
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        return TrainState(state.step + 1, optax.apply_updates(state.params, updates), batch_stats, opt_state), metrics
+
+    return descend
 
 
 def make_train_step(
@@ -86,7 +121,12 @@ def make_train_step(
     randomness (dropout, unknown) is fold_in(root_key, state.step), so a resumed run repeats it. The metrics are device
     arrays: the losses as means over the batch, and an AUC histogram to be added up.
     """
-    return jax.jit(make_update(model, tx, loss, unknown), donate_argnums=0)
+    gradient, descend = make_gradient(model, loss, unknown), make_descend(tx, loss)
+
+    def step(state: TrainState, batch: Batch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
+        return descend(state, *gradient(state, batch, root_key))
+
+    return jax.jit(step, donate_argnums=0)
 
 
 def make_eval_step(model: nn.Module) -> Callable[[dict[str, Any], Batch], jax.Array]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import builders
-from dienjax.models.embedding import FeatureEmbedder, ScaledRows, _normal_rows, embed, look_up
+from dienjax.models.embedding import FeatureEmbedder, ScaledRows, initial_rows, embed, look_up
 
 
 def test_embedding_tables_and_widths(schema, batch):
@@ -41,7 +41,7 @@ def test_an_id_outside_the_table_counts_as_unknown(schema, batch, bad):
 
 
 def test_a_large_table_is_drawn_in_blocks_that_differ():
-    rows = np.asarray(jax.jit(_normal_rows, static_argnums=1)(jax.random.key(0), (2**17 + 3, 4)))
+    rows = np.asarray(jax.jit(initial_rows, static_argnums=1)(jax.random.key(0), (2**17 + 3, 4)))
     assert rows.shape == (2**17 + 3, 4) and rows.std() == pytest.approx(0.5, rel=0.01)
     assert len(np.unique(rows[:, 0])) > 0.95 * len(rows)
 
