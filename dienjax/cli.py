@@ -118,10 +118,15 @@ def train(
     overrides: Overrides = (),
     init_from: Path | None = None,
     resume: bool = False,
+    distributed: Annotated[str, arg(metavar="auto|HOST:PORT,I/N")] = "",
+    wait: int = 300,
     force: bool = False,
     quiet: bool = False,
 ) -> None:
     """Train a model on an event store and leave a run folder.
+
+    It takes all devices that JAX finds, which must divide data.batch_size; --set devices.count=1 takes one. For several
+    machines start it on each of them, with --distributed and the same files at the same paths.
 
     Args:
       config: TOML file, or the name of one that is shipped: dien, din.
@@ -132,6 +137,9 @@ def train(
         that the run did not know keep their initialisation; prints how many of each table. The model must be the same.
       resume: go on where a stopped run was, on the same data; starts it if there is none. With --set fit.epochs=20, or
         a larger fit.patience, a finished run goes on too.
+      distributed: this is one of several processes. auto, as SLURM, Open MPI, GKE or Cloud TPU has started them; else
+        the address of process 0, and which of them this is (from 0) of how many: 10.0.0.1:1234,0/2.
+      wait: seconds until all of them must have arrived.
       force: replace the run folder if it exists.
       quiet: no progress bar, no counts of rows.
     """
@@ -140,8 +148,11 @@ def train(
     from dienjax.training.compilation import cache_compilations
     from dienjax.training.config import Config
     from dienjax.training.loop import fit_store
+    from dienjax.training.processes import connect
     from dienjax.training.run import PURPOSE
 
+    if distributed:
+        connect(distributed, wait)
     cache_compilations()
     settings = Config.load(config, overrides)
     if force and not resume:
@@ -381,7 +392,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _stop(argv: list[str], text: str, code: int) -> NoReturn:
-    print(f"dienjax {' '.join(argv[:1])}: {text}", file=sys.stderr)
+    print(f"dienjax {' '.join(argv[:1])}: {text}", file=sys.stderr, flush=True)
+    if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
+        os._exit(code)  # an orderly end would wait for processes that wait for this one
     sys.exit(code)
 
 

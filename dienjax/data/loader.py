@@ -46,6 +46,7 @@ class Loader:
       lengths: a number: at most that many lengths, chosen so that the fewest slots are padding (see `fewest_slots`); 1
         pads to the longest history. A tuple: exactly these, as far as they are needed, and the longest history if none
         holds it; (50,) always pads to 50. The attribute `lengths` holds the result.
+      share: (i, n): of each batch only the i-th of n equal parts of its rows is read, for one of several processes.
 
     Raises:
       ValueError: an empty dataset, a batch size below 1, no length or one below 1.
@@ -58,6 +59,7 @@ class Loader:
         lengths: int | tuple[int, ...] = 8,
         shuffle: bool = True,
         seed: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if len(dataset.length_N) == 0:
             raise ValueError("Loader: the dataset has no samples; expected at least one: choose another split")
@@ -66,6 +68,7 @@ class Loader:
         self.lengths = _resolve(lengths, dataset.length_N)
         self.group_N = np.searchsorted(self.lengths, dataset.length_N)
         self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
+        self.first, self.rows = share[0] * (batch_size // share[1]), batch_size // share[1]
 
     def steps(self, epoch: int = 0) -> int:
         """The number of batches in an epoch."""
@@ -85,10 +88,15 @@ class Loader:
             planned.append(Planned(self.lengths[-1], rest))
         return [planned[i] for i in rng.permutation(len(planned))] if self.shuffle else planned
 
+    def shared(self, planned: Planned) -> np.ndarray:
+        """The samples of this process's share of a step; all of them where there is one process."""
+        return planned.index[self.first : self.first + self.rows]
+
     def batch(self, planned: Planned, epoch: int) -> Batch:
-        """The batch of a planned step, filled up to `batch_size` rows."""
-        batch = self.dataset.rows(planned.index, planned.T, epoch)
-        missing = self.batch_size - len(planned.index)
+        """The batch of a planned step, or this process's share of it, filled up with rows of padding."""
+        index = self.shared(planned)
+        batch = self.dataset.rows(index, planned.T, epoch)
+        missing = self.rows - len(index)
         if not missing:
             return batch
         return jax.tree.map(lambda a: np.concatenate([a, np.zeros((missing, *a.shape[1:]), a.dtype)]), batch)

@@ -27,6 +27,8 @@ from dienjax.storage import leftovers
 from dienjax.storage.files import write_json
 from dienjax.storage.folders import Purpose, new_folder
 from dienjax.storage.manifest import damage, manifest_of, read_manifest
+from dienjax.training import processes
+from dienjax.training.layout import Layout
 
 Kind = Literal["last", "best"]
 
@@ -37,7 +39,7 @@ KEEP: dict[str, int] = {"last": 2, "best": 1}
 """How many checkpoints of each kind stay; older ones go only after the newer one is complete."""
 
 
-def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> Path:
+def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any], layout: Layout | None = None) -> Path:
     """Save `state` and `position` as a checkpoint; return its folder, complete on disk.
 
     Steps above the one saved belong to an abandoned past (a damaged or overruled checkpoint): they are removed.
@@ -47,6 +49,7 @@ def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> P
       kind: "last" or "best".
       state: a pytree of non-empty arrays with a `step` leaf, which names the checkpoint.
       position: where the loop stands, as JSON: no NaN, no arrays.
+      layout: where the arrays live; all of its processes call this together, and process 0 writes what Orbax does not.
 
     Raises:
       TypeError: a leaf that is not an array.
@@ -63,18 +66,18 @@ def save(run: str | Path, kind: Kind, state: Any, position: dict[str, Any]) -> P
     step = int(state.step)
     with (
         _full_disk(run, folder, step),
-        new_folder(folder / str(step), force=True, purpose=PURPOSE) as temporary,
-        manifest_of(temporary),
+        processes.one_folder(lambda: _whole_folder(folder / str(step), state, position, layout)) as temporary,
+        _orbax() as (checkpointer, args),
     ):
-        with _orbax() as (checkpointer, args):
-            checkpointer.save(temporary / "state", args=args.StandardSave(state))
-        write_json(temporary / "leaves.json", {name: _describe(leaf) for name, leaf in leaves.items()})
-        write_json(temporary / "position.json", position)
-    _prune(folder, step, KEEP[kind])
+        checkpointer.save(temporary / "state", args=args.StandardSave(state))
+    if processes.writes():
+        _prune(folder, step, KEEP[kind])
     return folder / str(step)
 
 
-def restore(run: str | Path, kind: Kind, abstract_state: Any) -> tuple[Any, dict[str, Any]]:
+def restore(
+    run: str | Path, kind: Kind, abstract_state: Any, layout: Layout | None = None
+) -> tuple[Any, dict[str, Any]]:
     """The state and the position of the newest whole checkpoint; a damaged one is skipped with a warning.
 
     Args:
@@ -82,6 +85,7 @@ def restore(run: str | Path, kind: Kind, abstract_state: Any) -> tuple[Any, dict
       kind: "last" or "best".
       abstract_state: a pytree of the state's structure (arrays, or `jax.eval_shape` of what makes them). A leaf goes
         where its `sharding` says, on whatever devices it was saved; without one, to the default device.
+      layout: where the arrays shall live instead.
 
     Raises:
       FileNotFoundError: there is no whole checkpoint.
@@ -108,9 +112,21 @@ def restore(run: str | Path, kind: Kind, abstract_state: Any) -> tuple[Any, dict
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or default),
         abstract_state,
     )
+    if layout is not None and layout.divided:
+        target = layout.stored(abstract_state)
     with _orbax() as (checkpointer, args):
-        state = checkpointer.restore(path / "state", args=args.StandardRestore(target))
+        # Not strict: the shapes have been compared above, and tables that were spread have more rows, of zeros.
+        state = checkpointer.restore(path / "state", args=args.StandardRestore(target, strict=False))
     return state, _read_json(path / "position.json")
+
+
+@contextmanager
+def _whole_folder(path: Path, state: Any, position: dict[str, Any], layout: Layout | None) -> Iterator[Path]:
+    """A temporary folder that becomes `path` once the arrays are in it, with what is written beside them."""
+    with new_folder(path, force=True, purpose=PURPOSE) as temporary, manifest_of(temporary):
+        yield temporary
+        write_json(temporary / "leaves.json", _described(state, layout))
+        write_json(temporary / "position.json", position)
 
 
 def steps(run: str | Path, kind: Kind) -> list[int]:
@@ -154,7 +170,7 @@ def _damage(path: Path) -> str:
 
 def _check_fit(path: Path, abstract_state: Any) -> None:
     there = _read_json(path / "leaves.json")
-    here = {name: _describe(leaf) for name, leaf in named_leaves(abstract_state).items()}
+    here = _described(abstract_state, None)
     lines = [
         f"  {name}: {there.get(name, 'absent')} in the checkpoint, {here.get(name, 'absent')} in the model"
         for name in sorted(there.keys() | here.keys())
@@ -174,9 +190,14 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def _describe(leaf: Any) -> str:
-    """Dtype and shape, such as "float32[300,18]"."""
-    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+def _described(tree: Any, layout: Layout | None) -> dict[str, str]:
+    """Dtype and shape of each leaf by its path, such as "float32[300,18]"."""
+
+    def describe(path: Any, leaf: Any) -> str:
+        shape = leaf.shape if layout is None else layout.shape(path, leaf)
+        return f"{leaf.dtype}[{','.join(map(str, shape))}]"
+
+    return named_leaves(jax.tree.map_with_path(describe, tree))
 
 
 def _read_json(path: Path) -> Any:

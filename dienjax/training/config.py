@@ -17,6 +17,7 @@ from dienjax.models.by_name import model_class
 from dienjax.models.settings import Count, Share, Width, check, checked
 from dienjax.schema import Schema
 from dienjax.storage.files import sealed, write_text
+from dienjax.training.layout import DevicesConfig
 from dienjax.training.losses import LossConfig, has_auxiliary
 from dienjax.training.optimizers import OptimizerConfig
 
@@ -136,6 +137,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    devices: DevicesConfig = field(default_factory=DevicesConfig)
 
     @property
     def auxiliary(self) -> bool:

@@ -2,29 +2,23 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 
 from dienjax.batch import Batch
 from dienjax.data.loader import Dataset, Loader
 from dienjax.data.split import StoreSplit
 from dienjax.data.store import Store
+from dienjax.training import processes
 from dienjax.training.config import Config
+from dienjax.training.layout import Layout, here
 from dienjax.training.metrics import Task, evaluate_scores
+from dienjax.training.placed import eval_step, placed
 from dienjax.training.run import Run
-from dienjax.training.step import make_eval_step
 
 EvalStep = Callable[[dict[str, Any], Batch], jax.Array]
-
-
-@lru_cache(maxsize=16)
-def shared_eval_step(model: nn.Module) -> EvalStep:
-    """The eval step of a model, the same for equal models: it compiles once for batches of one shape."""
-    return make_eval_step(model)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,28 +38,40 @@ class Scores:
 
 
 def score(
-    eval_step: EvalStep, variables: dict[str, Any], loader: Loader, between: Callable[[], None] = lambda: None
+    step: EvalStep,
+    variables: dict[str, Any],
+    loader: Loader,
+    between: Callable[[], None] = lambda: None,
+    layout: Layout | None = None,
 ) -> Scores:
     """The scores of every sample of a loader, shuffled or not, in the data set's order.
 
-    `between` is called before each batch; an exception it raises ends the scoring.
+    `between` is called before each batch; an exception it raises ends the scoring. Several processes each score their
+    share, and all of them get the scores of all.
     """
+    divided = layout is not None and layout.divided
+
+    def prepare(batch: Batch) -> tuple[Batch, Any]:
+        shown = dataclasses.replace(batch, negative=None, hist_label_BT=None)
+        return batch, placed(shown, layout, lazy=False) if layout is not None and divided else shown
+
     pending = []
-    for planned, batch in loader.epoch(0):
+    for planned, (batch, shown) in loader.epoch(0, prepare=prepare):
         between()
-        logit_BK = eval_step(variables, dataclasses.replace(batch, negative=None, hist_label_BT=None))
-        pending.append((planned.index, logit_BK, batch.label_BK, batch.mask_BK))
-    order = np.argsort(np.concatenate([index for index, *_ in pending]), kind="stable")
+        mine = loader.shared(planned)
+        index_B = np.append(mine, np.full(loader.rows - len(mine), -1))
+        pending.append((index_B, step(variables, shown), batch.label_BK, batch.mask_BK))
+    index_M, logit_MK, label_MK, mask_MK = (
+        processes.gathered(np.concatenate([here(entry[column]) for entry in pending])) for column in range(4)
+    )
+    order = np.argsort(index_M, kind="stable")[np.count_nonzero(index_M < 0) :]
+    return Scores(logit_MK[order], label_MK[order], mask_MK[order], np.asarray(loader.dataset.user_N))
 
-    def joined(column: int) -> np.ndarray:
-        parts = [np.asarray(entry[column])[: len(entry[0])] for entry in pending]
-        return np.concatenate(parts)[order]
 
-    return Scores(joined(1), joined(2), joined(3), np.asarray(loader.dataset.user_N))
-
-
-def eval_loader(dataset: Dataset, batch_size: int, lengths: int | tuple[int, ...]) -> Loader:
-    return Loader(dataset, batch_size, lengths, shuffle=False)
+def eval_loader(
+    dataset: Dataset, batch_size: int, lengths: int | tuple[int, ...], share: tuple[int, int] = (0, 1)
+) -> Loader:
+    return Loader(dataset, batch_size, lengths, shuffle=False, share=share)
 
 
 def evaluate(run: Run | str, data: Store | Dataset, split: str = "test") -> dict[str, float]:
@@ -80,7 +86,8 @@ def evaluate(run: Run | str, data: Store | Dataset, split: str = "test") -> dict
         data.verify()
     dataset: Dataset = data if not isinstance(data, Store) else store_split(config, data, split)
     loader = eval_loader(dataset, config.data.batch_size, config.data.lengths)
-    return score(shared_eval_step(run.model), run.variables(), loader).metrics(config.loss.task)
+    layout = run.layout()
+    return score(eval_step(run.model, layout), run.variables(layout), loader, layout=layout).metrics(config.loss.task)
 
 
 def store_split(config: Config, store: Store, split: str, auxiliary: bool = False) -> StoreSplit:

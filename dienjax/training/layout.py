@@ -120,9 +120,28 @@ class Layout:
         mesh = self.mesh
         return jax.tree.map_with_path(lambda path, leaf: NamedSharding(mesh, self.spec(path, leaf)), tree)
 
-    def place(self, tree: Any) -> Any:
-        """The arrays of a state, the same in every process, where they belong."""
-        return jax.tree.map(jax.device_put, tree, self.shardings(tree)) if self.divided else tree
+    def stored(self, tree: Any) -> Any:
+        """A state of the schema's shapes, as `jax.eval_shape` gives it, with the shapes and places that it has here."""
+        sizes = {name: self.schema.table(name).size for name in self.spread}
+
+        def shaped(path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
+            table = table_of(path, leaf, sizes)
+            return leaf if table is None else leaf.update(shape=(self.stored_rows(table), *leaf.shape[1:]))
+
+        tree = jax.tree.map_with_path(shaped, tree)
+        if not self.divided:
+            return tree
+        return jax.tree.map(lambda leaf, where: leaf.update(sharding=where), tree, self.shardings(tree))
+
+    def shape(self, path: Sequence[Any], leaf: Any) -> tuple[int, ...]:
+        """The shape of a leaf of the state without the rows that only make the number fit."""
+        table = table_of(path, leaf, {name: self.stored_rows(name) for name in self.spread})
+        return leaf.shape if table is None else (self.schema.table(table).size, *leaf.shape[1:])
+
+    @property
+    def everywhere(self) -> Any:
+        """Where an array is that all devices have; None for the default device."""
+        return NamedSharding(self.mesh, PartitionSpec()) if self.divided else None
 
     @property
     def share(self) -> tuple[int, int]:
@@ -156,6 +175,14 @@ class Layout:
         )
         drawn: jax.Array = divided(key)
         return drawn
+
+
+def here(array: Any) -> np.ndarray:
+    """The rows of a divided array that this process has; all of any other array."""
+    if not isinstance(array, jax.Array) or array.is_fully_addressable:
+        return np.asarray(array)
+    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
 def table_of(path: Sequence[Any], leaf: Any, rows: dict[str, int]) -> str | None:

@@ -1,5 +1,6 @@
 """The training loop: epochs of steps, validation, early stopping, checkpoints, and an exact resume."""
 
+import signal
 import time
 import warnings
 from contextlib import ExitStack
@@ -19,18 +20,19 @@ from dienjax.models.by_name import MODELS, title
 from dienjax.models.contract import check_model
 from dienjax.storage.files import write_json
 from dienjax.storage.lock import lock
-from dienjax.training import checkpoint
+from dienjax.training import checkpoint, processes
 from dienjax.training.choosing import remarks, validation_score
 from dienjax.training.config import Config
-from dienjax.training.evaluation import eval_loader, score, shared_eval_step, store_split
-from dienjax.training.lazy_rows import make_lazy_train_step, renumber
+from dienjax.training.evaluation import eval_loader, score, store_split
+from dienjax.training.layout import Layout
 from dienjax.training.metrics import auc_from_histogram
+from dienjax.training.placed import eval_step, placed, train_step
 from dienjax.training.preflight import check_data, check_labels, larger_split
 from dienjax.training.progress import Record, import_tensorboard, say
 from dienjax.training.resume import FILE, data_identity, reopen, start
 from dienjax.training.run import Run
 from dienjax.training.signals import noted_signals
-from dienjax.training.step import Metrics, make_train_step
+from dienjax.training.step import Metrics
 from dienjax.training.warm_start import carry_weights, summary
 
 
@@ -65,14 +67,17 @@ def fit(
       Interrupted: Ctrl-C or SIGTERM arrived; the state was saved first.
     """
     data = config.data
-    loader = Loader(train, data.batch_size, data.lengths, seed=config.fit.seed)
-    valid_loader = eval_loader(valid, data.batch_size, loader.lengths) if valid is not None else None
+    layout = Layout.of(config.devices, train.schema, data.batch_size)
+    loader = Loader(train, data.batch_size, data.lengths, seed=config.fit.seed, share=layout.share)
+    valid_loader = eval_loader(valid, data.batch_size, loader.lengths, layout.share) if valid is not None else None
     if config.fit.tensorboard:
         import_tensorboard()
     check_data(config, loader, valid_loader)
     if config.model.name not in MODELS:
         check_model(config.model.build(train.schema), config.model.name, config.auxiliary)
     path, identity = Path(path), data_identity(loader, valid_loader, store)
+    processes.agree("config", config.to_dict())
+    processes.agree("data set", identity)
     with ExitStack() as held:
 
         def complete(new: Run) -> None:
@@ -82,15 +87,21 @@ def fit(
             held.close()
             held.enter_context(lock(new.path))
 
-        if (resume or force) and (path / "config.toml").is_file():
-            held.enter_context(lock(path))
-        if resume and path.exists():
-            run = reopen(path, config, train.schema, identity, init_from)
-        else:
+        def opened() -> Run:
+            if not processes.writes():
+                return Run.open(path)
+            if (resume or force) and (path / "config.toml").is_file():
+                held.enter_context(lock(path))
+            if resume and path.exists():
+                return reopen(path, config, train.schema, identity, init_from)
             run = Run.create(path, config, train.schema, store, force, complete)
             if init_from is not None and progress:
                 print(summary(run))
-        return _Loop(run, loader, valid_loader).train(progress)
+            return run
+
+        run = processes.first_then_all(opened)
+        with processes.answering(path):
+            return _Loop(run, loader, valid_loader, layout).train(progress and processes.writes())
 
 
 def fit_store(
@@ -109,25 +120,25 @@ def fit_store(
 class _Loop:
     """The parts that one training run needs, and its current state."""
 
-    def __init__(self, run: Run, loader: Loader, valid: Loader | None) -> None:
+    def __init__(self, run: Run, loader: Loader, valid: Loader | None, layout: Layout) -> None:
         config = run.config
-        self.run, self.config, self.loader, self.valid = run, config, loader, valid
+        self.run, self.config, self.loader, self.valid, self.layout = run, config, loader, valid, layout
         self.tx = run.optimizer(self.loader.steps())
-        self.lazy = config.optimizer.rows == "lazy"
-        make_step: Any = make_lazy_train_step if self.lazy else make_train_step
-        self.train_step = make_step(run.model, self.tx, config.loss, config.data.unknown)
-        self.eval_step = shared_eval_step(run.model)
-        self.key = jax.random.fold_in(jax.random.key(config.fit.seed), 1)  # dropout; fold 0 is not used: parameters
+        self.train_step = train_step(config, run.model, self.tx, layout)
+        self.eval_step = eval_step(run.model, layout)
+        seed = config.fit.seed
+        self.key = jax.jit(lambda: jax.random.fold_in(jax.random.key(seed), 1), out_shardings=layout.everywhere)()
         self.pending: list[tuple[int, int, Planned, Metrics]] = []
         self.compiled: set[int] = set()
+        self.asked = False
 
     def train(self, progress: bool) -> Run:
         fit, steps = self.config.fit, self.loader.steps()
-        self.state, self.position = start(self.run, self.tx, steps)
+        self.state, self.position = start(self.run, self.tx, steps, self.layout)
         done = int(self.state.step)
         total, name = steps * fit.epochs, title(self.config.model.name)
         with (
-            Record(self.run.path, total, done, progress, fit.tensorboard, name) as self.record,
+            Record(self.run.path, total, done, progress, fit.tensorboard, name, processes.writes()) as self.record,
             noted_signals() as self.arrived,
         ):
             self.since = time.perf_counter()
@@ -136,7 +147,8 @@ class _Loop:
             while self.position.epoch < fit.epochs and not self._patience_is_over():
                 self._stop_if_asked()
                 self._epoch()
-            self._plot()
+            if processes.writes():
+                self._plot()
         for remark in remarks(self.record.lines, fit.choose):
             say(remark)
         return self.run
@@ -147,11 +159,12 @@ class _Loop:
     def _epoch(self) -> None:
         fit, epoch, steps = self.config.fit, self.position.epoch, self.loader.steps()
         for planned, (batch, on_device) in self.loader.epoch(epoch, self.position.step, self._prepare):
-            check_labels(batch, planned, self.config.loss.task)
+            check_labels(batch, self.loader.shared(planned), self.config.loss.task)
             metrics = self._step(planned.T, on_device)
             self.position = replace(self.position, step=self.position.step + 1)
             step = epoch * steps + self.position.step
-            self.pending.append((step, int(batch.mask_BK.sum()), planned, metrics))
+            rows = int(batch.mask_BK.sum()) * processes.count()  # of this process, as many as of any other
+            self.pending.append((step, rows, planned, metrics))
             self.record.bar.update()
             if len(self.pending) >= fit.log_every:
                 self._log()
@@ -180,20 +193,20 @@ class _Loop:
         return metrics
 
     def _stop_if_asked(self) -> None:
-        if self.arrived:
+        if self.arrived if processes.count() == 1 else self.asked:
             self._save_last()
-            raise Interrupted(self.arrived[0], self.run.path)
+            raise Interrupted((self.arrived or [signal.SIGTERM])[0], self.run.path)
 
     def _prepare(self, batch: Batch) -> tuple[Batch, Any]:
         """The batch on the host, and what the step takes."""
-        rows = renumber(batch, self.loader.dataset.schema) if self.lazy else batch
-        return batch, jax.device_put(rows)
+        return batch, placed(batch, self.layout, self.config.optimizer.rows == "lazy")
 
     def _log(self) -> None:
         """Waits for the steps since the last call, checks that they are finite, and records their means."""
         if not self.pending:
             return
         pending, self.pending = self.pending, []
+        self.asked = processes.any_of(bool(self.arrived))  # several processes stop together, after the same step
         values = jax.device_get([metrics for *_, metrics in pending])
         for (step, _, planned, _), metrics in zip(pending, values, strict=True):
             if not np.isfinite(metrics["loss"]):
@@ -224,7 +237,7 @@ class _Loop:
             task, choose = self.config.loss.task, self.config.fit.choose
             self.position = position = replace(self.position, due=True)
             with self.record.doing("validating"):
-                scores = score(self.eval_step, self.state.variables, self.valid, self._stop_if_asked)
+                scores = score(self.eval_step, self.state.variables, self.valid, self._stop_if_asked, self.layout)
             metrics = scores.metrics(task)
             self.record.write("valid", step, (step - 1) // self.loader.steps(), metrics)
             value = validation_score(metrics, choose, task)
@@ -239,13 +252,13 @@ class _Loop:
             best, worse = (value, 0) if better else (position.best, position.worse + 1)
             self.position = replace(position, best=best, worse=worse, due=False)
             if better:
-                checkpoint.save(self.run.path, "best", self.state, asdict(self.position))
+                checkpoint.save(self.run.path, "best", self.state, asdict(self.position), self.layout)
         self._save_last()
         self.since = time.perf_counter()
 
     def _save_last(self) -> None:
         self._log()
-        checkpoint.save(self.run.path, "last", self.state, asdict(self.position))
+        checkpoint.save(self.run.path, "last", self.state, asdict(self.position), self.layout)
 
     def _plot(self) -> None:
         name = title(self.config.model.name)

@@ -16,7 +16,8 @@ from dienjax.serving.encoding import encoders
 from dienjax.storage.files import new_file
 from dienjax.training.calibration import Method, Scale, fit_scale
 from dienjax.training.config import DataConfig
-from dienjax.training.evaluation import eval_loader, score, shared_eval_step, store_split
+from dienjax.training.evaluation import eval_loader, score, store_split
+from dienjax.training.placed import eval_step
 from dienjax.training.raw_columns import Encoded, encoded, holds_lists, raw_columns
 from dienjax.training.run import Run
 
@@ -127,10 +128,10 @@ def _predictions(
         raise ValueError("predict: only `calibrate` reads the store; leave the store out, or calibrate")
     run = run if isinstance(run, Run) else Run.open(run)
     arrays, length_N = table_arrays(run, table, few_shapes=True)
-    eval_step, variables = shared_eval_step(run.model), run.variables()
+    step, variables = eval_step(run.model), run.variables()
 
     def logits_and_labels(loader: Loader) -> tuple[np.ndarray, np.ndarray]:
-        scores = score(eval_step, variables, loader)
+        scores = score(step, variables, loader)
         return scores.logit_NK[scores.mask_NK], scores.label_NK[scores.mask_NK]
 
     data = run.config.data

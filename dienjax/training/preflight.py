@@ -4,7 +4,7 @@ import numpy as np
 
 from dienjax.batch import Batch
 from dienjax.data.arrays import PaddedArrays
-from dienjax.data.loader import Dataset, Loader, Planned
+from dienjax.data.loader import Dataset, Loader
 from dienjax.data.split import StoreSplit
 from dienjax.data.store import Store
 from dienjax.training.config import Config
@@ -33,13 +33,13 @@ def check_data(config: Config, train: Loader, valid: Loader | None) -> None:
                 raise _not_binary(label[bad][0], f"row {np.argwhere(bad)[0][0]} of the {name} data")
 
 
-def check_labels(batch: Batch, planned: Planned, task: Task) -> None:
+def check_labels(batch: Batch, index_B: np.ndarray, task: Task) -> None:
     """Raise ValueError for a label that the losses cannot take; labels of the history may be soft."""
     if task == "binary" and (bad := _soft(batch.label_BK) & batch.mask_BK).any():
-        raise _not_binary(batch.label_BK[bad][0], f"sample {planned.index[np.argwhere(bad)[0][0]]}")
+        raise _not_binary(batch.label_BK[bad][0], f"sample {index_B[np.argwhere(bad)[0][0]]}")
     if (label := batch.hist_label_BT) is not None and (bad := (label < 0) | (label > 1)).any():
         raise ValueError(
-            f"fit: hist_label holds {label[bad][0]} in sample {planned.index[np.argwhere(bad)[0][0]]}; expected 0 to 1 "
+            f"fit: hist_label holds {label[bad][0]} in sample {index_B[np.argwhere(bad)[0][0]]}; expected 0 to 1 "
             "(1: a positive signal): convert it"
         )
 

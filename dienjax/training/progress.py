@@ -1,6 +1,7 @@
 """The visible progress of a run: the progress bar, metrics.jsonl, TensorBoard files."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -22,12 +23,17 @@ def say(text: str) -> None:
 
 
 class Record:
-    """A run's measurements as JSON lines (and in TensorBoard on request), the latest also in the progress bar."""
+    """A run's measurements as JSON lines (and in TensorBoard on request), the latest also in the progress bar.
 
-    def __init__(self, run: Path, total: int, done: int, show: bool, tensorboard: bool, title: str) -> None:
-        self.path = run / "metrics.jsonl"
+    With `write` off it keeps none, for all but one of several processes.
+    """
+
+    def __init__(
+        self, run: Path, total: int, done: int, show: bool, tensorboard: bool, title: str, write: bool = True
+    ) -> None:
+        self.path = run / "metrics.jsonl" if write else Path(os.devnull)
         self._forget_after(done)
-        self.lines = read_metrics(self.path) if self.path.exists() else []
+        self.lines = read_metrics(self.path) if self.path.is_file() else []
         self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
         terminal = sys.stderr.isatty()
         self.bar = tqdm(
@@ -35,11 +41,11 @@ class Record:
             mininterval=0.2 if terminal else 10, bar_format=BAR + "[{elapsed}<{remaining}{postfix}]",
         )  # fmt: skip
         self.shown: dict[str, str] = {}
-        self.board = import_tensorboard().SummaryWriter(str(run / "tensorboard")) if tensorboard else None
+        self.board = import_tensorboard().SummaryWriter(str(run / "tensorboard")) if tensorboard and write else None
 
     def _forget_after(self, step: int) -> None:
         """Drops the lines that a killed run wrote after its last checkpoint."""
-        if self.path.exists():
+        if self.path.is_file():
             kept = [line for line in read_metrics(self.path) if line["step"] <= step]
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 

@@ -1,4 +1,7 @@
-"""What a resumed run must agree with: its config, and the data that it was trained on. Epochs and patience may grow."""
+"""What a resumed run must agree with: its config, and the data that it was trained on.
+
+Epochs and patience may grow, and the devices may be others: the numbers are the same up to rounding.
+"""
 
 import hashlib
 import json
@@ -14,6 +17,7 @@ from dienjax.data.store import Store
 from dienjax.schema import Schema
 from dienjax.training import checkpoint
 from dienjax.training.config import Config
+from dienjax.training.layout import Layout
 from dienjax.training.run import Run
 from dienjax.training.step import TrainState
 from dienjax.training.warm_start import check_origin
@@ -50,7 +54,7 @@ def data_identity(train: Loader, valid: Loader | None, store: Store | None) -> S
 
 
 def reopen(path: Path, config: Config, schema: Schema, data: Sections, init_from: Run | str | Path | None) -> Run:
-    """The run at `path`, if everything agrees with it; epochs or patience that grew are written to its config.toml.
+    """The run at `path`, if everything agrees with it; what may change and did is written to its config.toml.
 
     Raises:
       ValueError: another schema, config, origin or data than the run's; the message lists every difference.
@@ -58,12 +62,12 @@ def reopen(path: Path, config: Config, schema: Schema, data: Sections, init_from
     run = Run.open(path)
     run.check_schema(schema, "the training data")
     changed = _changes(run.config.to_dict(), config.to_dict())
-    others = [line for key, (was, now, line) in changed.items() if not _grew(key, was, now)]
+    others = [line for key, (was, now, line) in changed.items() if not _may_change(key, was, now)]
     if others:
         raise ValueError(
             f"cannot resume {path}: the config has changed:\n" + "\n".join(others) + "\n"
-            "Only fit.epochs and fit.patience may grow (patience 0 is the largest: it never stops). Resume with the "
-            "config of the run, or train in another folder"
+            "Only fit.epochs and fit.patience may grow (patience 0 is the largest: it never stops), and [devices] may "
+            "differ. Resume with the config of the run, or train in another folder"
         )
     if "fit.epochs" in changed and config.optimizer.schedule == "cosine":
         raise ValueError(
@@ -77,15 +81,17 @@ def reopen(path: Path, config: Config, schema: Schema, data: Sections, init_from
     return replace(run, config=config)
 
 
-def start(run: Run, tx: optax.GradientTransformation, steps: int) -> tuple[TrainState, Position]:
+def start(
+    run: Run, tx: optax.GradientTransformation, steps: int, layout: Layout | None = None
+) -> tuple[TrainState, Position]:
     """The newest state of a run and its position, or those before the first step; `steps` is the length of an epoch.
 
     Raises:
       ValueError: the position cannot occur with this data.
     """
     if not checkpoint.steps(run.path, "last"):
-        return run.initial_state(tx), Position()
-    state, saved = run.restore("last", tx)
+        return run.initial_state(tx, layout), Position()
+    state, saved = run.restore("last", tx, layout)
     position = Position(**saved)
     if position.step >= steps or position.epoch * steps + position.step != state.step:
         raise ValueError(
@@ -137,7 +143,9 @@ def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _grew(key: str, was: Any, now: Any) -> bool:
+def _may_change(key: str, was: Any, now: Any) -> bool:
+    if key.startswith("devices."):
+        return True
     if key == "fit.patience":
         return was > 0 and (now == 0 or now > was)
     return key == "fit.epochs" and now > was

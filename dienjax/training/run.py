@@ -15,7 +15,7 @@ import.json     where its weights were imported from, if they were
 import platform
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,6 +36,7 @@ from dienjax.storage.manifest import FILE as MANIFEST
 from dienjax.storage.manifest import manifest_of, read_manifest
 from dienjax.training import checkpoint
 from dienjax.training.config import Config
+from dienjax.training.layout import Layout
 from dienjax.training.optimizers import make_optimizer
 from dienjax.training.step import TrainState, init_state
 
@@ -129,23 +130,33 @@ class Run:
     def optimizer(self, steps_per_epoch: int = 1) -> optax.GradientTransformation:
         return make_optimizer(self.config.optimizer, steps_per_epoch, self.config.fit.epochs)
 
-    def initial_state(self, tx: optax.GradientTransformation) -> TrainState:
+    def layout(self) -> Layout:
+        """Where the arrays of the trained model live: on one device, unless its tables are spread over several."""
+        devices, batch_size = self.config.devices, self.config.data.batch_size
+        if devices.tables == "replicated":
+            return Layout(self.schema)
+        most = max(n for n in range(1, jax.device_count() + 1) if batch_size % n == 0)
+        return Layout.of(replace(devices, count=most), self.schema, batch_size)
+
+    def initial_state(self, tx: optax.GradientTransformation, layout: Layout | None = None) -> TrainState:
         """The state before the first step, from the config's seed."""
         batch = Batch.abstract(self.schema, 1, 2, 1, negatives=self.config.auxiliary)
-        return init_state(self.model, tx, batch, jax.random.key(self.config.fit.seed))
+        return init_state(self.model, tx, batch, jax.random.key(self.config.fit.seed), layout)
 
-    def restore(self, kind: checkpoint.Kind, tx: optax.GradientTransformation) -> tuple[TrainState, dict[str, Any]]:
+    def restore(
+        self, kind: checkpoint.Kind, tx: optax.GradientTransformation, layout: Layout | None = None
+    ) -> tuple[TrainState, dict[str, Any]]:
         """The newest whole checkpoint of a kind, and the loop's position in it."""
-        return checkpoint.restore(self.path, kind, jax.eval_shape(lambda: self.initial_state(tx)))
+        return checkpoint.restore(self.path, kind, jax.eval_shape(lambda: self.initial_state(tx)), layout)
 
     @property
     def chosen(self) -> checkpoint.Kind:
         """Which checkpoint is the trained model: the best, or the last where none was chosen."""
         return "best" if checkpoint.steps(self.path, "best") else "last"
 
-    def variables(self) -> dict[str, Any]:
+    def variables(self, layout: Layout | None = None) -> dict[str, Any]:
         """The trained variables for `model.apply`: of the chosen checkpoint."""
-        return self.restore(self.chosen, self.optimizer())[0].variables
+        return self.restore(self.chosen, self.optimizer(), layout)[0].variables
 
     def store(self) -> Store:
         """The event store that the run was trained on.

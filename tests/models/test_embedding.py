@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import builders
-from dienjax.models.embedding import FeatureEmbedder, ScaledRows, initial_rows, embed, look_up
+from dienjax.models.embedding import FeatureEmbedder, ScaledRows, embed, initial_rows, look_up
 
 
 def test_embedding_tables_and_widths(schema, batch):

@@ -1,15 +1,11 @@
 """Steps on virtual devices against steps on one, in a process of its own: prints what each case differs by, as JSON."""
 
-import functools
 import itertools
 import json
 import sys
 
 import jax
 import numpy as np
-
-DEVICES = 8
-jax.config.update("jax_num_cpu_devices", DEVICES)
 
 from dienjax.batch import Batch
 from dienjax.models import DIEN, DIN

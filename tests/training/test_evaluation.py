@@ -3,7 +3,8 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from dienjax import Loader, Run, evaluate
-from dienjax.training.evaluation import eval_loader, score, shared_eval_step, store_split
+from dienjax.training.evaluation import eval_loader, score, store_split
+from dienjax.training.placed import eval_step
 from dienjax.training.step import make_eval_step
 
 
@@ -35,8 +36,8 @@ def test_unknown_split_names_the_nearest(run, drift_store):
 
 
 def test_a_run_opened_again_is_not_compiled_again(run, drift_store):
-    first, step = evaluate(run, drift_store), shared_eval_step(run.model)
+    first, step = evaluate(run, drift_store), eval_step(run.model)
     compiled = step._cache_size()
     opened = Run.open(run.path)
     assert evaluate(opened, drift_store) == first
-    assert shared_eval_step(opened.model) is step and step._cache_size() == compiled > 0
+    assert eval_step(opened.model) is step and step._cache_size() == compiled > 0

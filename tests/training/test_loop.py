@@ -292,7 +292,7 @@ def test_a_mistake_that_shows_before_training_leaves_no_folder(config, drift_sto
 
 def test_validation_needs_no_length_that_training_does_not(config, drift_store, tmp_path, monkeypatch):
     class Loop:
-        def __init__(self, run, loader, valid):
+        def __init__(self, run, loader, valid, layout):
             self.loader, self.valid = loader, valid
 
         def train(self, progress):

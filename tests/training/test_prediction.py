@@ -134,7 +134,7 @@ def test_probabilities_are_scaled_where_asked(run, drift_store, tmp_path, monkey
         seen_BK = (batch.candidate["category"][:, :, None] == batch.history["category"][:, None]).sum(axis=-1)
         return 3.0 * seen_BK + 1 + batch.candidate["item"] / 100
 
-    monkeypatch.setattr("dienjax.training.prediction.shared_eval_step", lambda model: eval_step)
+    monkeypatch.setattr("dienjax.training.prediction.eval_step", lambda model: eval_step)
     frame, label_M = raw_rows(drift_store, "valid"), drift_store.samples("valid").candidates.label_C
     wrong, scaled = (
         metrics(np.concatenate(predict(run, frame, calibrate)["probability"].tolist()), label_M)

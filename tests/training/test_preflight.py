@@ -51,11 +51,11 @@ def test_a_batch_may_have_soft_labels_of_behaviours_and_anything_in_padding():
     batch, planned = builders.make_batch(), Planned(4, np.arange(10, 16))
     soft = np.where(batch.mask_BT, np.float32(0.3), 0)
     padded = np.where(batch.mask_BK, batch.label_BK, -1)
-    check_labels(batch.replace(hist_label_BT=soft, label_BK=padded), planned, "binary")
+    check_labels(batch.replace(hist_label_BT=soft, label_BK=padded), planned.index, "binary")
     with pytest.raises(ValueError, match=r"label holds 0.5 in sample 10; expected 0 or 1 .* loss.task=\"regression\""):
-        check_labels(batch.replace(label_BK=np.full_like(batch.label_BK, 0.5)), planned, "binary")
+        check_labels(batch.replace(label_BK=np.full_like(batch.label_BK, 0.5)), planned.index, "binary")
     with pytest.raises(ValueError, match=r"hist_label holds 2.0 in sample 10; expected 0 to 1"):
-        check_labels(batch.replace(hist_label_BT=np.full_like(soft, 2)), planned, "regression")
+        check_labels(batch.replace(hist_label_BT=np.full_like(soft, 2)), planned.index, "regression")
 
 
 def test_a_far_larger_training_split_is_named():

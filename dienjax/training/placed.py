@@ -1,0 +1,42 @@
+"""The steps of a run where its arrays live, and what they take in place of a batch."""
+
+from functools import lru_cache
+from typing import Any
+
+import jax
+import optax
+from flax import linen as nn
+
+from dienjax.batch import Batch
+from dienjax.training.config import Config
+from dienjax.training.divided import divide, make_divided_eval_step, make_divided_train_step
+from dienjax.training.layout import Layout
+from dienjax.training.lazy_rows import make_lazy_train_step, renumber
+from dienjax.training.step import make_eval_step, make_train_step
+
+
+def placed(batch: Batch, layout: Layout, lazy: bool) -> Any:
+    """What a step takes for a batch of NumPy arrays, on the devices; any thread may call it."""
+    if layout.divided:
+        return layout.put(divide(batch, layout))
+    return jax.device_put(renumber(batch, layout.schema) if lazy else batch)
+
+
+def train_step(config: Config, model: nn.Module, tx: optax.GradientTransformation, layout: Layout) -> Any:
+    """The step that a config asks for: `step(state, placed batch, root_key) -> (state, metrics)`."""
+    lazy, settings = config.optimizer.rows == "lazy", (model, tx, config.loss, config.data.unknown)
+    if layout.divided:
+        return make_divided_train_step(*settings, layout, lazy)
+    return (make_lazy_train_step if lazy else make_train_step)(*settings)
+
+
+def eval_step(model: nn.Module, layout: Layout | None = None) -> Any:
+    """The `step(variables, batch) -> logit_BK`, the same for equal models: it compiles once for batches of one shape.
+
+    With a divided layout it takes placed batches.
+    """
+    return _divided_eval_step(model, layout) if layout and layout.divided else _eval_step(model)
+
+
+_eval_step = lru_cache(maxsize=16)(make_eval_step)
+_divided_eval_step = lru_cache(maxsize=16)(make_divided_eval_step)
