@@ -79,7 +79,7 @@ class Layout:
                 f"data.batch_size is {batch_size}, which {count} devices do not divide; expected a multiple of "
                 f"{count}, such as {' or '.join(str(n) for n in (below, above) if n)}, or another devices.count"
             )
-        return cls(schema, tuple(there[:count]), config.tables)
+        return cls(schema, tuple(there[:count]), config.tables, SMALL)
 
     @property
     def divided(self) -> bool:
@@ -162,10 +162,10 @@ class Layout:
 
     def initial_rows(self, key: jax.Array, shape: tuple[int, int]) -> jax.Array:
         """The first values of a table, as `embedding.initial_rows` draws them, each device its own rows."""
-        names = [t.name for t in self.schema.tables if t.name in self.spread and (t.size, t.dim) == shape]
-        if not names:
+        held = {t.size: self.rows_here()[t.name] for t in self.schema.tables if t.name in self.spread}
+        if shape[0] not in held:
             return initial_rows(key, shape)
-        count = self.rows_here()[names[0]]
+        count = held[shape[0]]
 
         def mine(key: jax.Array) -> jax.Array:
             return initial_part(key, shape, jax.lax.axis_index(AXIS) * count, count)

@@ -16,6 +16,7 @@ from dienjax.training.lazy_rows import make_lazy_train_step, renumber
 from dienjax.training.losses import LossConfig
 from dienjax.training.optimizers import OptimizerConfig, make_optimizer
 from dienjax.training.step import init_state, make_eval_step, make_train_step
+from experiments.collectives import collectives
 
 # 61 rows: no number of devices but 1 divides them. Fewer than devices: a table that is not spread.
 SCHEMA = Schema(
@@ -51,6 +52,10 @@ def batches(n, B=16, T=4, K=2):
     return made
 
 
+def layout_of(tables):
+    return Layout(SCHEMA, tuple(jax.devices()), tables, small=8)
+
+
 def on_one(model, tx, rows, made):
     abstract = Batch.abstract(SCHEMA, 1, 2, 1, negatives=True)
     state, metrics = init_state(model, tx, abstract, jax.random.key(0)), []
@@ -84,19 +89,50 @@ def difference(one, other):
     return worst
 
 
-def main(names, optimizer, steps):
-    made, found = batches(steps), {}
+def compare(names, rules, optimizer, steps):
+    """By case, what the state, the metrics and the logits after some steps differ by."""
+    made, found = batches(int(steps)), {}
     tx = make_optimizer(OptimizerConfig(optimizer, learning_rate=0.05, clip_norm=1.0), 1, 1)
     for name, rows in itertools.product(names, ("lazy", "dense")):
-        model = MODELS[name]
-        if jax.config.jax_enable_x64:
-            model = model.clone()
-        one = on_one(model, tx, rows, made)
-        for tables in ("replicated", "rows"):
-            layout = Layout(SCHEMA, tuple(jax.devices()), tables, small=8)
-            found[f"{name} {rows} {tables}"] = difference(one, on_all(model, tx, rows, made, layout))
-    print(json.dumps(found))
+        one = on_one(MODELS[name], tx, rows, made)
+        for tables in rules:
+            other = on_all(MODELS[name], tx, rows, made, layout_of(tables))
+            found[f"{name} {rows} {tables}"] = difference(one, other)
+    return found
+
+
+def crossing(names, rules):
+    """By case, what crosses devices in the compiled step: [kind, bytes, in a loop]; and the bytes of n·R rows."""
+    batch, found = batches(1, T=6)[0], {}
+    tx = make_optimizer(OptimizerConfig("adam"), 1, 1)
+    for name, rows, tables in itertools.product(names, ("lazy", "dense"), rules):
+        layout = layout_of(tables)
+        step = make_divided_train_step(MODELS[name], tx, LOSS, 0.1, layout, lazy=rows == "lazy")
+        placed = layout.put(divide(batch, layout))
+        abstract = Batch.abstract(SCHEMA, 1, 2, 1, negatives=True)
+        state = init_state(MODELS[name], tx, abstract, jax.random.key(0), layout)
+        program = step.lower(state, placed, KEY).compile().as_text()
+        assert " while(" in program
+        rows_bytes = max(len(placed.row_R[t.name]) * t.dim * 4 for t in SCHEMA.tables)
+        crossed = [(c.kind, c.bytes, c.in_loop) for c in collectives(program)]
+        found[f"{name} {rows} {tables}"] = {"crossed": crossed, "rows": rows_bytes}
+    return found
+
+
+def starts(names, rules):
+    """By model, what the first state differs by."""
+    tx, found = make_optimizer(OptimizerConfig("rowwise_adagrad"), 1, 1), {}
+    abstract = Batch.abstract(SCHEMA, 1, 2, 1, negatives=True)
+    for name in names:
+        one, other = (
+            init_state(MODELS[name], tx, abstract, jax.random.key(0), of) for of in (None, layout_of(rules[0]))
+        )
+        held = {str(shard.data.shape) for shard in other.params["embedder"]["item"].addressable_shards}
+        found[name] = {"difference": difference(one.params, other.params), "held": sorted(held)}
+    return found
 
 
 if __name__ == "__main__":
-    main(sys.argv[1].split(","), sys.argv[2], int(sys.argv[3]))
+    command, names, rules, *rest = sys.argv[1:]
+    run = {"steps": compare, "crossing": crossing, "starts": starts}[command]
+    print(json.dumps(run(names.split(","), rules.split(","), *rest)))
