@@ -107,13 +107,14 @@ def restore(
     for bad, why in damaged.items():
         warnings.warn(f"checkpoint {bad} is damaged ({why}); using {path} instead", stacklevel=2)
     _check_fit(path, abstract_state)
-    default = jnp.zeros(()).sharding
-    target = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or default),
-        abstract_state,
-    )
-    if layout is not None and layout.divided:
+    if layout is not None:
         target = layout.stored(abstract_state)
+    else:
+        default = jnp.zeros(()).sharding
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or default),
+            abstract_state,
+        )
     with _orbax() as (checkpointer, args):
         # Not strict: the shapes have been compared above, and tables that were spread have more rows, of zeros.
         state = checkpointer.restore(path / "state", args=args.StandardRestore(target, strict=False))

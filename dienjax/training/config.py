@@ -139,6 +139,13 @@ class Config:
     fit: FitConfig = field(default_factory=FitConfig)
     devices: DevicesConfig = field(default_factory=DevicesConfig)
 
+    def __post_init__(self) -> None:
+        if self.devices.tables == "host" and self.optimizer.rows == "dense":
+            raise ValueError(
+                'devices.tables is "host", and optimizer.rows is "dense", which changes every row in each step; '
+                'expected optimizer.rows="lazy"'
+            )
+
     @property
     def auxiliary(self) -> bool:
         """Whether the run has an auxiliary loss, and so needs negative histories."""

@@ -49,11 +49,10 @@ def score(
     `between` is called before each batch; an exception it raises ends the scoring. Several processes each score their
     share, and all of them get the scores of all.
     """
-    divided = layout is not None and layout.divided
 
     def prepare(batch: Batch) -> tuple[Batch, Any]:
         shown = dataclasses.replace(batch, negative=None, hist_label_BT=None)
-        return batch, placed(shown, layout, lazy=False) if layout is not None and divided else shown
+        return batch, placed(shown, layout, lazy=False) if layout and layout.elsewhere else shown
 
     pending = []
     for planned, (batch, shown) in loader.epoch(0, prepare=prepare):

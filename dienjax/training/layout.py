@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -24,7 +25,7 @@ AXIS = "batch"
 SMALL = 2**16
 """A table of fewer rows stands on every device: to spread it would save little memory, and cost a look-up elsewhere."""
 
-Tables = Literal["replicated", "rows"]
+Tables = Literal["replicated", "rows", "host"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,16 @@ class DevicesConfig:
     """The devices that train, and what of the embedding tables each of them holds.
 
     Attributes:
-      tables: "replicated", all on every device; or "rows", the rows of large tables and of their moments divided over
-        the devices, for tables larger than the memory of one.
+      tables: "replicated", all on every device; "rows", the rows of large tables and of their moments divided over the
+        devices, for tables larger than the memory of one; "host", large tables and their moments in the host's memory,
+        for tables larger than the only device.
       count: the number of devices that share each batch, which must divide data.batch_size; 0 takes all there are.
+      folder: with tables "host", keeps them in files in this folder, for tables larger than the host's memory too.
     """
 
     tables: Tables = "replicated"
     count: Count = 0
+    folder: str = ""
 
     def __post_init__(self) -> None:
         check("devices", self)
@@ -50,13 +54,15 @@ class Layout:
 
     Attributes:
       devices: in the order in which they get the rows of a batch.
-      small: a table of fewer rows is not spread.
+      small: a table of fewer rows stands on every device.
+      folder: for tables on the host.
     """
 
     schema: Schema
     devices: tuple[jax.Device, ...] = field(default_factory=lambda: tuple(jax.local_devices()[:1]))
     tables: Tables = "replicated"
     small: int = SMALL
+    folder: str = ""
 
     @classmethod
     def of(cls, config: DevicesConfig, schema: Schema, batch_size: int) -> "Layout":
@@ -79,7 +85,12 @@ class Layout:
                 f"data.batch_size is {batch_size}, which {count} devices do not divide; expected a multiple of "
                 f"{count}, such as {' or '.join(str(n) for n in (below, above) if n)}, or another devices.count"
             )
-        return cls(schema, tuple(there[:count]), config.tables, SMALL)
+        if config.tables == "host" and count > 1:
+            raise ValueError(
+                f'devices.tables is "host", which is for one device, but there are {count}: set devices.count=1, or '
+                'devices.tables="rows", which divides the tables over them'
+            )
+        return cls(schema, tuple(there[:count]), config.tables, SMALL, config.folder)
 
     @property
     def divided(self) -> bool:
@@ -95,6 +106,17 @@ class Layout:
         """The tables whose rows are divided over the devices."""
         large = (t.name for t in self.schema.tables if t.size >= max(self.small, len(self.devices)))
         return frozenset(large) if self.divided and self.tables == "rows" else frozenset()
+
+    @property
+    def hosted(self) -> frozenset[str]:
+        """The tables that are on the host."""
+        large = (t.name for t in self.schema.tables if t.size >= self.small)
+        return frozenset(large) if self.tables == "host" else frozenset()
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether a step needs more than the arrays of one device."""
+        return self.divided or bool(self.hosted)
 
     def stored_rows(self, table: str) -> int:
         """The number of rows that a table has in the state: as many on each device."""
@@ -116,22 +138,28 @@ class Layout:
         return jax.tree.map_with_path(self.spec, tree)
 
     def shardings(self, tree: Any) -> Any:
-        """Where each leaf of a state lives."""
+        """Where on the devices each leaf of a state lives."""
         mesh = self.mesh
         return jax.tree.map_with_path(lambda path, leaf: NamedSharding(mesh, self.spec(path, leaf)), tree)
 
     def stored(self, tree: Any) -> Any:
-        """A state of the schema's shapes, as `jax.eval_shape` gives it, with the shapes and places that it has here."""
-        sizes = {name: self.schema.table(name).size for name in self.spread}
+        """A state of the schema's shapes, as `jax.eval_shape` gives it, with the shapes and places that it has here.
 
-        def shaped(path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
+        What is on the host has no place.
+        """
+        sizes = {table.name: table.size for table in self.schema.tables}
+        mesh, default = self.mesh, jnp.zeros(()).sharding
+
+        def placed(path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
             table = table_of(path, leaf, sizes)
-            return leaf if table is None else leaf.update(shape=(self.stored_rows(table), *leaf.shape[1:]))
+            if table is not None:
+                leaf = jax.ShapeDtypeStruct((self.stored_rows(table), *leaf.shape[1:]), leaf.dtype)
+            if table in self.hosted:
+                return leaf
+            where = NamedSharding(mesh, self.spec(path, leaf)) if self.divided else default
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
 
-        tree = jax.tree.map_with_path(shaped, tree)
-        if not self.divided:
-            return tree
-        return jax.tree.map(lambda leaf, where: leaf.update(sharding=where), tree, self.shardings(tree))
+        return jax.tree.map_with_path(placed, tree)
 
     def shape(self, path: Sequence[Any], leaf: Any) -> tuple[int, ...]:
         """The shape of a leaf of the state without the rows that only make the number fit."""

@@ -10,6 +10,7 @@ they are, and neither they nor their moments decay, as with LazyAdam in TensorFl
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -84,7 +85,7 @@ def make_lazy_train_step(
     return jax.jit(step, donate_argnums=0)
 
 
-def gather_rows(state: TrainState, row_R: Mapping[str, Array], sizes: dict[str, int]) -> TrainState:
+def gather_rows(state: Any, row_R: Mapping[str, Array], sizes: dict[str, int]) -> Any:
     """The state with the rows `row_R` alone of each table and of its moments; a row beyond the table is 0."""
 
     def gather(path: tuple, leaf: jax.Array) -> jax.Array:
@@ -94,7 +95,7 @@ def gather_rows(state: TrainState, row_R: Mapping[str, Array], sizes: dict[str, 
     return jax.tree.map_with_path(gather, state)
 
 
-def scatter_rows(state: TrainState, small: TrainState, row_R: Mapping[str, Array], sizes: dict[str, int]) -> TrainState:
+def scatter_rows(state: Any, small: Any, row_R: Mapping[str, Array], sizes: dict[str, int]) -> Any:
     """The state `small`, with all the other rows of the tables and of their moments as they are in `state`."""
 
     def scatter(path: tuple, leaf: jax.Array, new: jax.Array) -> jax.Array:

@@ -36,6 +36,7 @@ from dienjax.storage.manifest import FILE as MANIFEST
 from dienjax.storage.manifest import manifest_of, read_manifest
 from dienjax.training import checkpoint
 from dienjax.training.config import Config
+from dienjax.training.host_tables import init_host_state, on_host
 from dienjax.training.layout import Layout
 from dienjax.training.optimizers import make_optimizer
 from dienjax.training.step import TrainState, init_state
@@ -135,19 +136,25 @@ class Run:
         devices, batch_size = self.config.devices, self.config.data.batch_size
         if devices.tables == "replicated":
             return Layout(self.schema)
+        if devices.tables == "host":
+            return Layout.of(replace(devices, count=1), self.schema, batch_size)
         most = max(n for n in range(1, jax.device_count() + 1) if batch_size % n == 0)
         return Layout.of(replace(devices, count=most), self.schema, batch_size)
 
     def initial_state(self, tx: optax.GradientTransformation, layout: Layout | None = None) -> TrainState:
         """The state before the first step, from the config's seed."""
         batch = Batch.abstract(self.schema, 1, 2, 1, negatives=self.config.auxiliary)
-        return init_state(self.model, tx, batch, jax.random.key(self.config.fit.seed), layout)
+        key = jax.random.key(self.config.fit.seed)
+        if layout is not None and layout.hosted:
+            return init_host_state(self.model, tx, batch, key, layout)
+        return init_state(self.model, tx, batch, key, layout)
 
     def restore(
         self, kind: checkpoint.Kind, tx: optax.GradientTransformation, layout: Layout | None = None
     ) -> tuple[TrainState, dict[str, Any]]:
         """The newest whole checkpoint of a kind, and the loop's position in it."""
-        return checkpoint.restore(self.path, kind, jax.eval_shape(lambda: self.initial_state(tx)), layout)
+        state, position = checkpoint.restore(self.path, kind, jax.eval_shape(lambda: self.initial_state(tx)), layout)
+        return (on_host(state, layout) if layout is not None and layout.hosted else state), position
 
     @property
     def chosen(self) -> checkpoint.Kind:

@@ -36,7 +36,7 @@ def exported(run, folder):
 
 
 def main(store, folder):
-    layout.SMALL = 8  # or no table of this small world would be spread
+    layout.SMALL = 9  # or no table of this small world would be spread
     store, folder = Store.open(store), Path(folder)
     trained = fit_store(config("rows"), store, folder / "trained", progress=False)
     tx, kind = trained.optimizer(), trained.chosen
@@ -44,7 +44,7 @@ def main(store, folder):
     files = exported(trained.path, folder / "export")
     found = {"spread": sorted(trained.layout().spread), "moved": {}}
     for n in (1, 2, 4):
-        there = Layout(trained.schema, tuple(jax.devices()[:n]), "rows", 8)
+        there = Layout(trained.schema, tuple(jax.devices()[:n]), "rows", 9)
         state, _ = trained.restore(kind, tx, there)
         shards = {str(s.data.shape) for s in state.params["embedder"]["item"].addressable_shards}
         copy = folder / f"copy{n}"
