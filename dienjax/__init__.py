@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dienjax.training.optimizers import OptimizerConfig
     from dienjax.training.prediction import predict
     from dienjax.training.run import Run
+    from dienjax.training.seeds import fit_seeds
 
     __version__: str
 
@@ -48,6 +49,7 @@ _HOMES = {
     "training.optimizers": ["OptimizerConfig"],
     "training.prediction": ["predict"],
     "training.run": ["Run"],
+    "training.seeds": ["fit_seeds"],
 }
 _HOME = {name: f"dienjax.{module}" for module, names in _HOMES.items() for name in names}
 
@@ -75,6 +77,7 @@ __all__ = [
     "evaluate",
     "explain",
     "fit",
+    "fit_seeds",
     "fit_store",
     "predict",
     "prepare",

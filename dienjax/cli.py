@@ -131,7 +131,7 @@ def train(
     Args:
       config: TOML file, or the name of one that is shipped: dien, din.
       store: event store, as `dienjax prepare` writes it.
-      run: folder for the checkpoints, the metrics and the curves.
+      run: folder for the checkpoints, the metrics and the curves; with fit.seeds=3, for those of three runs.
       overrides: one changed setting, with the value written as in TOML; may be given again.
       init_from: run folder whose weights the new run starts from: embedding rows go where their values went, values
         that the run did not know keep their initialisation; prints how many of each table. The model must be the same.
@@ -150,6 +150,7 @@ def train(
     from dienjax.training.loop import fit_store
     from dienjax.training.processes import connect
     from dienjax.training.run import PURPOSE
+    from dienjax.training.seeds import fit_seeds
 
     if distributed:
         connect(distributed, wait)
@@ -157,7 +158,13 @@ def train(
     settings = Config.load(config, overrides)
     if force and not resume:
         check_free(run, force, PURPOSE, [Path(config)])
-    fit_store(settings, Store.open(store), run, init_from=init_from, resume=resume, force=force, progress=not quiet)
+    how = {"resume": resume, "force": force, "progress": not quiet}
+    if settings.fit.seeds > 1:
+        if init_from:
+            raise ValueError(f"--init-from {init_from}: several seeds (fit.seeds={settings.fit.seeds}) start afresh")
+        run = fit_seeds(settings, Store.open(store), run, **how)[0].path
+    else:
+        fit_store(settings, Store.open(store), run, init_from=init_from, **how)
     print(f"{run}: trained; `dienjax evaluate {run}` measures it on the test split")
 
 

@@ -71,7 +71,7 @@ def test_train_from_an_earlier_run(capsys, run, config, drift_store, tmp_path, m
         started.append(loop.state)
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr("dienjax.training.loop._Loop._epoch", power_cut)
+    monkeypatch.setattr("dienjax.training.loop.Loop._epoch", power_cut)
     config.save(tmp_path / "c.toml")
     argv = ["train", tmp_path / "c.toml", "--store", drift_store.path, "--run", tmp_path / "run"]
     with pytest.raises(SystemExit):

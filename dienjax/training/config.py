@@ -76,6 +76,8 @@ class FitConfig:
       log_every: steps between lines in metrics.jsonl.
       tensorboard: also write TensorBoard files into the run folder (needs the extra "tensorboard").
       seed: of the parameters, the shuffling, the sampled negatives and dropout.
+      seeds: trains this many seeds from `seed` on in one compiled step, each into a run folder of its own, for devices
+        that one model does not fill; on a CPU it gains nothing.
     """
 
     epochs: Positive = 3
@@ -86,6 +88,7 @@ class FitConfig:
     log_every: Positive = 50
     tensorboard: bool = False
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    seeds: Positive = 1
 
     def __post_init__(self) -> None:
         check("fit", self)

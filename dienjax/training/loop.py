@@ -3,7 +3,8 @@
 import signal
 import time
 import warnings
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from dienjax.batch import Batch
 from dienjax.data.loader import Dataset, Loader, Planned
+from dienjax.data.split import StoreSplit
 from dienjax.data.store import Store
 from dienjax.drawing.curves import plot_curves
 from dienjax.errors import Interrupted
@@ -32,7 +34,7 @@ from dienjax.training.progress import Record, import_tensorboard, say
 from dienjax.training.resume import FILE, data_identity, reopen, start
 from dienjax.training.run import Run
 from dienjax.training.signals import noted_signals
-from dienjax.training.step import Metrics
+from dienjax.training.step import Metrics, TrainState
 from dienjax.training.warm_start import carry_weights, summary
 
 
@@ -66,6 +68,40 @@ def fit(
       FloatingPointError: the loss is not finite; the message says where and what to try.
       Interrupted: Ctrl-C or SIGTERM arrived; the state was saved first.
     """
+    if config.fit.seeds > 1:
+        raise ValueError(f"fit: fit.seeds is {config.fit.seeds}; expected 1: dienjax.fit_seeds trains several at once")
+    with (
+        opened(config, train, valid, path, store=store, init_from=init_from, resume=resume, force=force,
+               progress=progress) as loop,
+        noted_signals() as arrived,
+        closing(loop.steps(arrived)) as steps,
+        processes.answering(loop.run.path),
+    ):  # fmt: skip
+        step, metrics = train_step(loop.config, loop.run.model, loop.tx, loop.layout), None
+        state = loop.state
+        loop.held = lambda: state
+        while (batch := asked(steps, metrics)) is not None:
+            state, metrics = step(state, batch, loop.key)
+    return loop.run
+
+
+@contextmanager
+def opened(
+    config: Config,
+    train: Dataset,
+    valid: Dataset | None,
+    path: str | Path,
+    *,
+    store: Store | None,
+    init_from: Run | str | Path | None,
+    resume: bool,
+    force: bool,
+    progress: bool,
+) -> Iterator["Loop"]:
+    """The loop of a run at its start, in a new folder or in that of the run to be resumed, which is locked meanwhile.
+
+    The arguments and errors are those of `fit`.
+    """
     data = config.data
     layout = Layout.of(config.devices, train.schema, data.batch_size)
     loader = Loader(train, data.batch_size, data.lengths, seed=config.fit.seed, share=layout.share)
@@ -87,7 +123,7 @@ def fit(
             held.close()
             held.enter_context(lock(new.path))
 
-        def opened() -> Run:
+        def run_folder() -> Run:
             if not processes.writes():
                 return Run.open(path)
             if (resume or force) and (path / "config.toml").is_file():
@@ -99,68 +135,87 @@ def fit(
                 print(summary(run))
             return run
 
-        run = processes.first_then_all(opened)
-        with processes.answering(path):
-            return _Loop(run, loader, valid_loader, layout).train(progress and processes.writes())
+        run = processes.first_then_all(run_folder)
+        yield Loop(run, loader, valid_loader, layout, progress and processes.writes())
+
+
+def asked(steps: Generator[Any, Any, None], metrics: Metrics | None) -> Any:
+    """The batch of the next step of a loop, which takes the metrics of the one before; None at its end."""
+    try:
+        return steps.send(metrics)
+    except StopIteration:
+        return None
 
 
 def fit_store(
     config: Config, store: Store, path: str | Path, *, init_from: Run | str | Path | None = None, **how: bool
 ) -> Run:
     """Train on the splits of an event store that `config.data` names; `init_from` and the flags are those of `fit`."""
+    config, train, valid = store_data(config, store)
+    return fit(config, train, valid, path, store=store, init_from=init_from, **how)
+
+
+def store_data(config: Config, store: Store) -> tuple[Config, StoreSplit, StoreSplit | None]:
+    """The config for the splits of a store, and the training and the validation split that it names."""
     store.verify()
     config = config.for_splits(store.splits)
     train = store_split(config, store, config.data.train, auxiliary=config.auxiliary)
     valid = store_split(config, store, config.data.valid) if config.data.valid else None
     if hint := larger_split(store, config.data.train):
         say(hint)
-    return fit(config, train, valid, path, store=store, init_from=init_from, **how)
+    return config, train, valid
 
 
-class _Loop:
-    """The parts that one training run needs, and its current state."""
+class Loop:
+    """One run while it is trained: when it steps, looks, saves and stops. Who holds its state takes the steps.
 
-    def __init__(self, run: Run, loader: Loader, valid: Loader | None, layout: Layout) -> None:
+    Attributes:
+      held: gives the state after the last step.
+      state: that state; before the first step, where the run begins.
+    """
+
+    def __init__(self, run: Run, loader: Loader, valid: Loader | None, layout: Layout, progress: bool) -> None:
         config = run.config
         self.run, self.config, self.loader, self.valid, self.layout = run, config, loader, valid, layout
-        self.tx = run.optimizer(self.loader.steps())
-        self.train_step = train_step(config, run.model, self.tx, layout)
+        self.progress, self.tx = progress, run.optimizer(loader.steps())
         self.eval_step = eval_step(run.model, layout)
         seed = config.fit.seed
         self.key = jax.jit(lambda: jax.random.fold_in(jax.random.key(seed), 1), out_shardings=layout.everywhere)()
         self.pending: list[tuple[int, int, Planned, Metrics]] = []
         self.compiled: set[int] = set()
         self.asked = False
+        first, self.position = start(run, self.tx, loader.steps(), layout)
+        self.held: Callable[[], TrainState] = lambda: first
 
-    def train(self, progress: bool) -> Run:
-        fit, steps = self.config.fit, self.loader.steps()
-        self.state, self.position = start(self.run, self.tx, steps, self.layout)
-        done = int(self.state.step)
-        total, name = steps * fit.epochs, title(self.config.model.name)
-        with (
-            Record(self.run.path, total, done, progress, fit.tensorboard, name, processes.writes()) as self.record,
-            noted_signals() as self.arrived,
-        ):
+    @property
+    def state(self) -> TrainState:
+        return self.held()
+
+    def steps(self, arrived: list[int]) -> Generator[Any, Any, None]:
+        """The placed batch of each step, in exchange for its metrics; `arrived` are the signals that ask to stop."""
+        self.arrived, fit = arrived, self.config.fit
+        done, total = int(self.state.step), self.loader.steps() * fit.epochs
+        name, writes = title(self.config.model.name), processes.writes()
+        with Record(self.run.path, total, done, self.progress, fit.tensorboard, name, writes) as self.record:
             self.since = time.perf_counter()
             if self.position.due:
                 self._validate(done)
             while self.position.epoch < fit.epochs and not self._patience_is_over():
                 self._stop_if_asked()
-                self._epoch()
-            if processes.writes():
+                yield from self._epoch()
+            if writes:
                 self._plot()
         for remark in remarks(self.record.lines, fit.choose):
             say(remark)
-        return self.run
 
     def _patience_is_over(self) -> bool:
         return 0 < self.config.fit.patience <= self.position.worse
 
-    def _epoch(self) -> None:
+    def _epoch(self) -> Generator[Any, Metrics, None]:
         fit, epoch, steps = self.config.fit, self.position.epoch, self.loader.steps()
         for planned, (batch, on_device) in self.loader.epoch(epoch, self.position.step, self._prepare):
             check_labels(batch, self.loader.shared(planned), self.config.loss.task)
-            metrics = self._step(planned.T, on_device)
+            metrics = yield from self._step(planned.T, on_device)
             self.position = replace(self.position, step=self.position.step + 1)
             step = epoch * steps + self.position.step
             rows = int(batch.mask_BK.sum()) * processes.count()  # of this process, as many as of any other
@@ -180,15 +235,14 @@ class _Loop:
             if self._patience_is_over():
                 return
 
-    def _step(self, T: int, batch: Any) -> Metrics:
-        """Takes one step; the first of a history length compiles, which the rows per second leave out."""
+    def _step(self, T: int, batch: Any) -> Generator[Any, Metrics, Metrics]:
+        """One step; the first of a history length compiles, which the rows per second leave out."""
         if T in self.compiled:
-            self.state, metrics = self.train_step(self.state, batch, self.key)
-            return metrics
+            return (yield batch)
         self.compiled.add(T)
         started = time.perf_counter()
         with self.record.doing(f"compiling length {len(self.compiled)} of {len(self.loader.lengths)}"):
-            self.state, metrics = self.train_step(self.state, batch, self.key)
+            metrics = yield batch
         self.since += time.perf_counter() - started
         return metrics
 

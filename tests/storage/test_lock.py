@@ -59,12 +59,13 @@ def test_the_lock_goes_with_a_new_run_from_its_first_moment(run, config, drift_s
     """With `force`, the folder is held before it stands under its name, and free once the training ended."""
     seen = []
 
-    def train(loop, progress):
+    def steps(loop, arrived):
         with pytest.raises(BlockingIOError, match=f"process {os.getpid()}"), lock(loop.run.path):
             pass
         seen.append(loop.run.path)
+        yield from ()
 
-    monkeypatch.setattr("dienjax.training.loop._Loop.train", train)
+    monkeypatch.setattr("dienjax.training.loop.Loop.steps", steps)
     fit_store(config, drift_store, tmp_path / "run", progress=False)
     fit_store(config, drift_store, tmp_path / "run", force=True, progress=False)
     with lock(tmp_path / "run"):

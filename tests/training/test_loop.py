@@ -108,7 +108,11 @@ def test_a_signal_stops_a_validation_which_the_resumed_run_makes_up_for(run, con
 
 
 def test_a_signal_ends_a_loop_that_takes_no_steps(config, drift_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop._Loop, "_epoch", lambda loop: signal.raise_signal(signal.SIGTERM))
+    def epoch(loop):
+        signal.raise_signal(signal.SIGTERM)
+        yield from ()
+
+    monkeypatch.setattr(loop.Loop, "_epoch", epoch)
     with pytest.raises(Interrupted):
         fit_store(config, drift_store, tmp_path / "run", progress=False)
 
@@ -127,7 +131,7 @@ def test_the_best_checkpoint_is_the_one_of_fit_choose(
 
 
 def test_a_far_larger_split_is_named_also_without_a_progress_bar(config, drift_store, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(loop._Loop, "train", lambda *_: None)
+    monkeypatch.setattr(loop.Loop, "steps", lambda *_: (_ for _ in ()))
     info = drift_store.info | {"samples": drift_store.info["samples"] | {"train_all": 10**6}}
     monkeypatch.setattr(loop, "store_split", lambda *_, **__: store_split(config, drift_store, "train"))
     alone = replace(config, data=replace(config.data, train="train"), loss=replace(config.loss, alpha=0))
@@ -290,17 +294,11 @@ def test_a_mistake_that_shows_before_training_leaves_no_folder(config, drift_sto
     assert not (tmp_path / "run").exists()
 
 
-def test_validation_needs_no_length_that_training_does_not(config, drift_store, tmp_path, monkeypatch):
-    class Loop:
-        def __init__(self, run, loader, valid, layout):
-            self.loader, self.valid = loader, valid
-
-        def train(self, progress):
-            return self
-
-    monkeypatch.setattr(loop, "_Loop", Loop)
+def test_validation_needs_no_length_that_training_does_not(config, drift_store, tmp_path):
     shorter = replace(config, data=replace(config.data, lengths=3))
-    made = fit_store(shorter, drift_store, tmp_path / "run")
-    assert len(made.loader.lengths) == 3
-    assert set(made.valid.lengths) <= set(made.loader.lengths)
-    assert made.valid.lengths != Loader(made.valid.dataset, 64, 3).lengths
+    shorter, train, valid = loop.store_data(shorter, drift_store)
+    how = {"store": drift_store, "init_from": None, "resume": False, "force": False, "progress": False}
+    with loop.opened(shorter, train, valid, tmp_path / "run", **how) as made:
+        assert len(made.loader.lengths) == 3
+        assert set(made.valid.lengths) <= set(made.loader.lengths)
+        assert made.valid.lengths != Loader(made.valid.dataset, 64, 3).lengths
