@@ -1,51 +1,94 @@
-"""Matrix products whose gradients transpose no large array in memory, as the gradients that JAX derives would.
+"""Matrix products in float32 or bfloat16, whose gradients transpose no large array in memory, as JAX's own would.
 
-Their derivatives are products of arrays of two axes, which XLA multiplies as they lie. Of these JAX derives the rest:
-forward and reverse mode, and higher derivatives.
+The derivatives of `by_row` and `by_column` are products of arrays of two axes, which XLA multiplies as they lie. Of
+these JAX derives the rest: forward and reverse mode, and higher derivatives.
+
+In bfloat16 the two factors of a product are rounded, and its sum and result are float32: in a gradient too, where the
+cotangent is a factor. Rounding counts as linear, with itself as its transpose: so a derivative rounds not the tangent
+but its product, which is transposed to the rounding of the cotangent.
 """
 
 import math
 from collections.abc import Callable
 from functools import partial, reduce
 from itertools import starmap
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+Dtype = Literal["float32", "bfloat16"]
+"""What the factors of matrix products are rounded to; float32 leaves them, and float64, as they are."""
+
 Product = Callable[[jax.Array, jax.Array], jax.Array]
 Pair = tuple[jax.Array, jax.Array]
 
+# The algorithm is for accelerators; on a CPU it means float32, and `rounded` alone makes the difference.
+HOW: dict[Dtype, dict[str, Any]] = {
+    "float32": {},
+    "bfloat16": {"precision": jax.lax.DotAlgorithmPreset.BF16_BF16_F32, "preferred_element_type": jnp.float32},
+}
+"""The arguments of JAX's products for each dtype."""
 
-@jax.custom_jvp
-def by_row(x: jax.Array, kernel_FG: jax.Array) -> jax.Array:
+
+def rounded(x: jax.Array, dtype: Dtype) -> jax.Array:
+    """x as a factor of a product in `dtype`; rounded numbers are still float32."""
+    return x if dtype == "float32" else jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def by_row(x: jax.Array, kernel_FG: jax.Array, dtype: Dtype = "float32") -> jax.Array:
     """x·kernel along the last axis: [..., F] -> [..., G]."""
-    return jnp.tensordot(x, kernel_FG, 1)
+    return jnp.tensordot(rounded(x, dtype), rounded(kernel_FG, dtype), 1, **HOW[dtype])
 
 
-@jax.custom_jvp
-def by_column(kernel_FG: jax.Array, x: jax.Array) -> jax.Array:
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def by_column(kernel_FG: jax.Array, x: jax.Array, dtype: Dtype = "float32") -> jax.Array:
     """kernelᵀ·x along the first axis: [F, ...] -> [G, ...]."""
-    return jnp.tensordot(kernel_FG.T, x, 1)
+    return jnp.tensordot(rounded(kernel_FG, dtype).T, rounded(x, dtype), 1, **HOW[dtype])
 
 
-def _flat_by_row(x: jax.Array, kernel_FG: jax.Array) -> jax.Array:
+def einsum(equation: str, a: jax.Array, b: jax.Array, dtype: Dtype = "float32") -> jax.Array:
+    """`jnp.einsum` of two arrays."""
+    return jnp.einsum(equation, a, b) if dtype == "float32" else _rounded_einsum(equation, a, b)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _rounded_einsum(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.einsum(equation, rounded(a, "bfloat16"), rounded(b, "bfloat16"), **HOW["bfloat16"])
+
+
+def _flat_by_row(x: jax.Array, kernel_FG: jax.Array, dtype: Dtype) -> jax.Array:
     """-> [N, G]."""
-    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ kernel_FG
+    return jnp.matmul(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), kernel_FG, **HOW[dtype])
 
 
-def _flat_by_column(kernel_FG: jax.Array, x: jax.Array) -> jax.Array:
+def _flat_by_column(kernel_FG: jax.Array, x: jax.Array, dtype: Dtype) -> jax.Array:
     """-> [G, N]."""
-    return kernel_FG.T @ x.reshape(x.shape[0], math.prod(x.shape[1:]))
+    return jnp.matmul(kernel_FG.T, x.reshape(x.shape[0], math.prod(x.shape[1:])), **HOW[dtype])
 
 
-def _derivative(product: Product, flat: Product, primals: Pair, tangents: Pair) -> Pair:
-    """a·b and da·b + a·db, without the term of a tangent that is known to be 0."""
+def _derivative(product: Product, bare: Product, dtype: Dtype, primals: Pair, tangents: Pair) -> Pair:
+    """a·b and da·b + a·db, without the term of a tangent that is known to be 0; `bare` does not round its factors."""
     (a, b), (da, db) = primals, tangents
-    terms = starmap(flat, [pair for pair in ((da, b), (a, db)) if not any(isinstance(x, SymbolicZero) for x in pair)])
+    pairs = (da, rounded(b, dtype)), (rounded(a, dtype), db)
+    terms = starmap(bare, [pair for pair in pairs if not any(isinstance(x, SymbolicZero) for x in pair)])
     out = product(a, b)
-    return out, reduce(jnp.add, terms).reshape(out.shape)
+    return out, rounded(reduce(jnp.add, terms), dtype).reshape(out.shape)
 
 
-by_row.defjvp(partial(_derivative, by_row, _flat_by_row), symbolic_zeros=True)
-by_column.defjvp(partial(_derivative, by_column, _flat_by_column), symbolic_zeros=True)
+@partial(by_row.defjvp, symbolic_zeros=True)
+def _by_row_jvp(dtype: Dtype, primals: Pair, tangents: Pair) -> Pair:
+    return _derivative(partial(by_row, dtype=dtype), partial(_flat_by_row, dtype=dtype), dtype, primals, tangents)
+
+
+@partial(by_column.defjvp, symbolic_zeros=True)
+def _by_column_jvp(dtype: Dtype, primals: Pair, tangents: Pair) -> Pair:
+    return _derivative(partial(by_column, dtype=dtype), partial(_flat_by_column, dtype=dtype), dtype, primals, tangents)
+
+
+@partial(_rounded_einsum.defjvp, symbolic_zeros=True)
+def _einsum_jvp(equation: str, primals: Pair, tangents: Pair) -> Pair:
+    bare = partial(jnp.einsum, equation, **HOW["bfloat16"])
+    return _derivative(partial(_rounded_einsum, equation), bare, "bfloat16", primals, tangents)
