@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from pydantic import Field
 
-from dienjax.models.matmul import HOW, Dtype, by_row, einsum, rounded
+from dienjax.models.matmul import Dtype, by_row, einsum, multiply, rounded
 from dienjax.models.settings import Widths
 
 Activation = Literal[
@@ -284,4 +284,4 @@ def _product(
     matrix_BTHA = key_BTH[..., None] * product_HA[None, None] + kernel_HA[None, None]
     matrix_BTHA = jnp.concatenate([matrix_BTHA, key_BTA[:, :, None]], axis=2)
     query_BKH = jnp.concatenate([query_BKH, jnp.ones_like(query_BKH[..., :1])], axis=-1)
-    return jnp.matmul(rounded(query_BKH[:, None], dtype), rounded(matrix_BTHA, dtype), **HOW[dtype])
+    return multiply(jnp.matmul, rounded(query_BKH[:, None], dtype), rounded(matrix_BTHA, dtype), dtype)

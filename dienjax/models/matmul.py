@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from functools import partial, reduce
 from itertools import starmap
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,29 +24,31 @@ Dtype = Literal["float32", "bfloat16"]
 Product = Callable[[jax.Array, jax.Array], jax.Array]
 Pair = tuple[jax.Array, jax.Array]
 
-# The algorithm is for accelerators; on a CPU it means float32, and `rounded` alone makes the difference.
-HOW: dict[Dtype, dict[str, Any]] = {
-    "float32": {},
-    "bfloat16": {"precision": jax.lax.DotAlgorithmPreset.BF16_BF16_F32, "preferred_element_type": jnp.float32},
-}
-"""The arguments of JAX's products for each dtype."""
-
 
 def rounded(x: jax.Array, dtype: Dtype) -> jax.Array:
     """x as a factor of a product in `dtype`; rounded numbers are still float32."""
     return x if dtype == "float32" else jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
 
 
+def multiply(product: Callable[..., jax.Array], a: jax.Array, b: jax.Array, dtype: Dtype) -> jax.Array:
+    """`product`, one of JAX's, of two arrays that are `rounded` already, by the hardware's unit for that dtype."""
+    if dtype == "float32":
+        return product(a, b)
+    product = partial(product, preferred_element_type=jnp.float32)
+    by_unit = partial(product, precision=jax.lax.DotAlgorithmPreset.BF16_BF16_F32)
+    return jax.lax.platform_dependent(a, b, cpu=product, default=by_unit)  # XLA refuses it for small ones on a CPU
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def by_row(x: jax.Array, kernel_FG: jax.Array, dtype: Dtype = "float32") -> jax.Array:
     """x·kernel along the last axis: [..., F] -> [..., G]."""
-    return jnp.tensordot(rounded(x, dtype), rounded(kernel_FG, dtype), 1, **HOW[dtype])
+    return multiply(partial(jnp.tensordot, axes=1), rounded(x, dtype), rounded(kernel_FG, dtype), dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def by_column(kernel_FG: jax.Array, x: jax.Array, dtype: Dtype = "float32") -> jax.Array:
     """kernelᵀ·x along the first axis: [F, ...] -> [G, ...]."""
-    return jnp.tensordot(rounded(kernel_FG, dtype).T, rounded(x, dtype), 1, **HOW[dtype])
+    return multiply(partial(jnp.tensordot, axes=1), rounded(kernel_FG, dtype).T, rounded(x, dtype), dtype)
 
 
 def einsum(equation: str, a: jax.Array, b: jax.Array, dtype: Dtype = "float32") -> jax.Array:
@@ -56,17 +58,21 @@ def einsum(equation: str, a: jax.Array, b: jax.Array, dtype: Dtype = "float32") 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _rounded_einsum(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.einsum(equation, rounded(a, "bfloat16"), rounded(b, "bfloat16"), **HOW["bfloat16"])
+    return _bare_einsum(equation, rounded(a, "bfloat16"), rounded(b, "bfloat16"))
+
+
+def _bare_einsum(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    return multiply(partial(jnp.einsum, equation), a, b, "bfloat16")
 
 
 def _flat_by_row(x: jax.Array, kernel_FG: jax.Array, dtype: Dtype) -> jax.Array:
     """-> [N, G]."""
-    return jnp.matmul(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), kernel_FG, **HOW[dtype])
+    return multiply(jnp.matmul, x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), kernel_FG, dtype)
 
 
 def _flat_by_column(kernel_FG: jax.Array, x: jax.Array, dtype: Dtype) -> jax.Array:
     """-> [G, N]."""
-    return jnp.matmul(kernel_FG.T, x.reshape(x.shape[0], math.prod(x.shape[1:])), **HOW[dtype])
+    return multiply(jnp.matmul, kernel_FG.T, x.reshape(x.shape[0], math.prod(x.shape[1:])), dtype)
 
 
 def _derivative(product: Product, bare: Product, dtype: Dtype, primals: Pair, tangents: Pair) -> Pair:
@@ -90,5 +96,5 @@ def _by_column_jvp(dtype: Dtype, primals: Pair, tangents: Pair) -> Pair:
 
 @partial(_rounded_einsum.defjvp, symbolic_zeros=True)
 def _einsum_jvp(equation: str, primals: Pair, tangents: Pair) -> Pair:
-    bare = partial(jnp.einsum, equation, **HOW["bfloat16"])
-    return _derivative(partial(_rounded_einsum, equation), bare, "bfloat16", primals, tangents)
+    both = partial(_rounded_einsum, equation), partial(_bare_einsum, equation)
+    return _derivative(*both, "bfloat16", primals, tangents)
