@@ -85,16 +85,18 @@ def test_every_product_of_a_training_step_is_in_bfloat16_and_nothing_else(name):
     def traced(model):
         tx = optax.adam(1e-3)
         state = jax.eval_shape(lambda: init_state(model, tx, BATCH, jax.random.key(0)))
-        update = make_update(model, tx, LossConfig())
-        return str(jax.make_jaxpr(update)(state, BATCH, jax.random.key(0))), jax.eval_shape(
-            update, state, BATCH, jax.random.key(0)
-        )
+        update = jax.jit(make_update(model, tx, LossConfig()))
+        step = update.trace(state, BATCH, jax.random.key(0))
+        return step.lower(lowering_platforms=("cuda",)).as_text(), step.out_info
 
-    (jaxpr, output), (jaxpr_float32, output_float32) = map(traced, (ALL[name].clone(dtype="bfloat16"), ALL[name]))
-    assert 10 < jaxpr.count("dot_general[") == jaxpr.count("precision=BF16_BF16_F32")
-    assert "bf16[" not in jaxpr, "rounded numbers are float32, and so is what a scan carries"
-    assert "reduce_precision" not in jaxpr_float32 and "BF16" not in jaxpr_float32
-    assert output == output_float32
+    (text, output), (plain, plain_output) = map(traced, (ALL[name].clone(dtype="bfloat16"), ALL[name]))
+    assert (
+        10 < text.count("stablehlo.dot_general") == text.count("lhs_precision_type = bf16, rhs_precision_type = bf16")
+    )
+    assert text.count("accumulation_type = f32") == text.count("stablehlo.dot_general")
+    assert "xbf16>" not in text, "rounded numbers are float32, and so is what a scan carries"
+    assert "precision_type" not in plain and "reduce_precision" not in plain
+    assert output == plain_output
 
 
 @pytest.mark.parametrize("name", EACH)
