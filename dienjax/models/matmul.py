@@ -81,9 +81,9 @@ def _flat_by_column(kernel_FG: jax.Array, x: jax.Array, dtype: Dtype) -> jax.Arr
 def _derivative(product: Product, bare: Product, dtype: Dtype, primals: Pair, tangents: Pair) -> Pair:
     """a·b and da·b + a·db, without the term of a tangent that is known to be 0; `bare` does not round its factors."""
     (a, b), (da, db) = primals, tangents
+    out = product(a, b, dtype)
     pairs = (da, rounded(b, dtype)), (rounded(a, dtype), db)
     terms = [bare(*pair, dtype) for pair in pairs if not any(isinstance(x, SymbolicZero) for x in pair)]
-    out = product(a, b, dtype)
     return out, rounded(reduce(jnp.add, terms), dtype).reshape(out.shape)
 
 
