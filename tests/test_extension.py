@@ -53,6 +53,11 @@ def test_short_and_whole(name):
     check_model(config.model.build(SCHEMA), name, config.auxiliary)
 
 
+def test_a_setting_of_our_models_is_none_of_theirs():
+    with pytest.raises(ValueError, match=r"unknown key model\.dtype"):
+        Config.from_dict({"model": {"name": "fading:FadingDIEN", "dtype": "bfloat16"}})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_evaluate_and_predict(name, runs, drift_store):

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 import jax
 
 from dienjax.errors import nearest
-from dienjax.export.graphs import OUTPUT, Graph, Ids, graphs
+from dienjax.export.graphs import OUTPUT, Graph, Ids, graphs, in_float32
 from dienjax.export.parity import (
     Served,
     cases,
@@ -123,7 +123,7 @@ def _write_compared(
 ) -> dict[str, Any]:
     """Writes graphs or programs, and parity.txt; returns what export.json says of their parity on the split."""
     task, ids, exact = run.config.loss.task, options.ids, options.tables == "float32"
-    serving = graphs(run.model, reduced, task, *jax.export.symbolic_shape("B, T, K"))
+    serving = graphs(in_float32(run.model), reduced, task, *jax.export.symbolic_shape("B, T, K"))
     ranker = serving[0]
     every = cases(run.schema, ranker.inputs, run.config.data.max_len, ids)
     compared = [case for case in every if case.B or options.form == "onnx"]  # B of a program is at least 1

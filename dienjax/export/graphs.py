@@ -97,6 +97,11 @@ def graphs(model: nn.Module, variables: Any, task: Task, B: Any, T: Any, K: Any)
     )
 
 
+def in_float32(model: nn.Module) -> nn.Module:
+    """The model that is exported: one with `dtype="bfloat16"`, which jax2onnx cannot convert, multiplies in float32."""
+    return model.clone(dtype="float32") if getattr(model, "dtype", "") == "bfloat16" else model
+
+
 def at_least_one_slot(x: Array) -> Array:
     """x [B, T, ...], with an empty slot if T is 0, which softmax and scan do not accept."""
     return x if x.shape[1] else jnp.zeros((x.shape[0], 1, *x.shape[2:]), x.dtype)

@@ -55,6 +55,8 @@ def export_run(
 ) -> Path:
     """Export the run's chosen checkpoint to the folder `output`, which `dienjax.serving.Ranker` reads ("onnx").
 
+    A run with `model.dtype = "bfloat16"` is exported, and compared with JAX, as the network in float32.
+
     Args:
       run: the run, or its folder.
       output: the folder to write.

@@ -9,6 +9,7 @@ import numpy as np
 
 from dienjax.batch import Batch
 from dienjax.data.store import Store
+from dienjax.export.graphs import in_float32
 from dienjax.export.parity import TOLERANCE, WHAT_TO_DO, difference, worst
 from dienjax.serving.session import open_session
 from dienjax.training.evaluation import EvalStep, Scores, eval_loader, score, store_split
@@ -32,7 +33,7 @@ class OnSplit:
         data = run.config.data
         self.task, self.split, self.samples = run.config.loss.task, split, len(opened.samples(split))
         self.loader = eval_loader(store_split(run.config, opened, split), data.batch_size, data.lengths)
-        self.want = score(_jax_step(run.model, self.task), variables, self.loader)
+        self.want = score(_jax_step(in_float32(run.model), self.task), variables, self.loader)
 
     def compare(self, file: Path, ids: str, exact: bool) -> dict[str, Any]:
         """The number of samples, the largest difference of the ranker in `file`, the AUC or RMSE of both, as JSON.

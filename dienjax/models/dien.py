@@ -11,6 +11,7 @@ from dienjax.batch import Batch
 from dienjax.models.embedding import Embedded, FeatureEmbedder
 from dienjax.models.fields import Fields, of_fields
 from dienjax.models.layers import MLP, Activation, Attention, AttentionHidden, BatchNorm, Head, TargetAttention
+from dienjax.models.matmul import Dtype, einsum
 from dienjax.models.output import Auxiliary, Output, tower_input
 from dienjax.models.recurrent import Biases, Gate, Recurrence, Step
 from dienjax.models.settings import Share, Width, Widths
@@ -26,12 +27,14 @@ class AuxiliaryScorer(nn.Module):
     hidden: tuple[int, ...]
     activation: Activation
     head: Head = "one"
+    dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(self, state_BSH: jax.Array, behaviour_BSE: jax.Array, mask_BS: jax.Array, train: bool) -> jax.Array:
         if self.form == "inner":
             return jnp.sum(state_BSH * behaviour_BSE, axis=-1)
-        return MLP(self.hidden, self.activation, head=self.head, name="mlp")((state_BSH, behaviour_BSE), mask_BS, train)
+        mlp = MLP(self.hidden, self.activation, head=self.head, dtype=self.dtype, name="mlp")
+        return mlp((state_BSH, behaviour_BSE), mask_BS, train)
 
 
 class DIEN(nn.Module):
@@ -46,6 +49,9 @@ class DIEN(nn.Module):
     (`dienjax.models.recurrent.Biases`); `fields="separate"` extracts and evolves the interest in each behaviour field
     on its own, as torch-rechub does; `batch_norm="torch"` is nn.BatchNorm1d; `attention="author"` and `head="author"`
     are the query projection and the two outputs of the authors' TensorFlow code.
+
+    `dtype="bfloat16"` rounds the factors of matrix products, also in gradients. Their sums, and all else (parameters,
+    gates, states, softmax, statistics, logits), stay float32; so does the inner product of `auxiliary="inner"`.
     """
 
     schema: Schema
@@ -67,6 +73,7 @@ class DIEN(nn.Module):
     batch_norm: BatchNorm = False
     dropout: Share = 0.0
     head: Head = "one"
+    dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         self._check()
@@ -78,10 +85,12 @@ class DIEN(nn.Module):
         widths = [self.state or field.width for field in fields]
         self.embedder = FeatureEmbedder(self.schema)
         self.extractors = [
-            Recurrence(width, biases=extractor_biases, name=f"extractor{field.suffix}")
+            Recurrence(width, biases=extractor_biases, dtype=self.dtype, name=f"extractor{field.suffix}")
             for field, width in zip(fields, widths, strict=True)
         ]
-        self.scorer = AuxiliaryScorer(self.auxiliary, self.auxiliary_hidden, self.auxiliary_activation, self.head)
+        self.scorer = AuxiliaryScorer(
+            self.auxiliary, self.auxiliary_hidden, self.auxiliary_activation, self.head, self.dtype
+        )
         self.attentions = [
             TargetAttention(
                 self.attention,
@@ -89,15 +98,24 @@ class DIEN(nn.Module):
                 self.attention_activation,
                 self.softmax,
                 self.attention_batch_norm,
+                self.dtype,
                 name=f"target_attention{field.suffix}",
             )
             for field in fields
         ]
         self.evolutions = [
-            Recurrence(width, self.kind, self.gate, evolution_biases, name=f"evolution{field.suffix}")
+            Recurrence(width, self.kind, self.gate, evolution_biases, self.dtype, name=f"evolution{field.suffix}")
             for field, width in zip(fields, widths, strict=True)
         ]
-        self.mlp = MLP(self.tower, self.tower_activation, self.batch_norm, self.dropout, head=self.head, name="tower")
+        self.mlp = MLP(
+            self.tower,
+            self.tower_activation,
+            self.batch_norm,
+            self.dropout,
+            head=self.head,
+            dtype=self.dtype,
+            name="tower",
+        )
 
     @nn.nowrap
     def _check(self) -> None:
@@ -146,7 +164,7 @@ class DIEN(nn.Module):
             query_BKE = field.of(e.candidate_BKE)
             weight_BKT = self.attentions[i](query_BKE, states[i], e.mask_BK, e.mask_BT, train)
             if self.kind == "GRU":
-                interests.append(jnp.einsum("bkt,bth->bkh", weight_BKT, states[i]))
+                interests.append(einsum("bkt,bth->bkh", weight_BKT, states[i], self.dtype))
             else:
                 interests.append(self.evolutions[i](states[i], e.mask_BT, weight_BKT))
         logit_BK: jax.Array = self.mlp(tower_input(interests, e), e.mask_BK, train)

@@ -10,6 +10,7 @@ from dienjax.batch import Batch
 from dienjax.models.embedding import Embedded, FeatureEmbedder
 from dienjax.models.fields import Fields, of_fields
 from dienjax.models.layers import MLP, Activation, AttentionHidden, BatchNorm, Head, TargetAttention
+from dienjax.models.matmul import Dtype, einsum
 from dienjax.models.output import Output, tower_input
 from dienjax.models.settings import Share, Widths
 from dienjax.schema import Schema
@@ -21,6 +22,8 @@ class DIN(nn.Module):
     Variants by their source: `fields="separate"` attends to each behaviour field on its own, as torch-rechub does, and
     `padding="torch_rechub"` lets padded behaviours take part, as its DIN does: the result then depends on T.
     `batch_norm="torch"` is nn.BatchNorm1d; `head="author"` has two outputs under a softmax.
+
+    `dtype="bfloat16"` rounds the factors of matrix products, also in gradients. Their sums, and all else, stay float32.
     """
 
     schema: Schema
@@ -35,6 +38,7 @@ class DIN(nn.Module):
     batch_norm: BatchNorm = False
     dropout: Share = 0.0
     head: Head = "one"
+    dtype: Dtype = "float32"
 
     def setup(self) -> None:
         self.embedder = FeatureEmbedder(self.schema)
@@ -45,11 +49,20 @@ class DIN(nn.Module):
                 self.attention_activation,
                 self.softmax,
                 self.attention_batch_norm,
+                self.dtype,
                 name=f"attention{field.suffix}",
             )
             for field in of_fields(self.schema, self.fields)
         ]
-        self.mlp = MLP(self.tower, self.tower_activation, self.batch_norm, self.dropout, head=self.head, name="tower")
+        self.mlp = MLP(
+            self.tower,
+            self.tower_activation,
+            self.batch_norm,
+            self.dropout,
+            head=self.head,
+            dtype=self.dtype,
+            name="tower",
+        )
 
     def __call__(self, batch: Batch, train: bool = False) -> Output:
         return self.net(self.embed(batch), train)
@@ -71,6 +84,6 @@ class DIN(nn.Module):
         for field, attention in zip(of_fields(self.schema, self.fields), self.attentions, strict=True):
             key_BTE = field.of(state_BTE)
             weight_BKT = attention(field.of(e.candidate_BKE), key_BTE, e.mask_BK, mask_BT, train)
-            interests.append(jnp.einsum("bkt,bte->bke", weight_BKT, key_BTE))
+            interests.append(einsum("bkt,bte->bke", weight_BKT, key_BTE, self.dtype))
         logit_BK: jax.Array = self.mlp(tower_input(interests, e), e.mask_BK, train)
         return logit_BK

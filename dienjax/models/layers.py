@@ -1,6 +1,6 @@
 """The feed-forward building blocks: masked batch norm, Dice, PReLU, MLP, attention to the candidate."""
 
-from functools import reduce
+from functools import partial, reduce
 from itertools import accumulate
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from pydantic import Field
 
-from dienjax.models.matmul import by_row
+from dienjax.models.matmul import Dtype, by_row, einsum, multiply, rounded
 from dienjax.models.parts import bernoulli, sum_of_parts
 from dienjax.models.settings import Widths
 
@@ -146,6 +146,7 @@ class Dense(nn.Module):
 
     features: int
     use_bias: bool = True
+    dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(self, *parts: jax.Array) -> jax.Array:
@@ -154,7 +155,7 @@ class Dense(nn.Module):
         ends = list(accumulate(x.shape[-1] for x in parts))
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), (ends[-1], self.features))
         blocks = jnp.split(kernel, ends[:-1])
-        y = reduce(jnp.add, (by_row(x, block) for x, block in zip(parts, blocks, strict=True)))
+        y = reduce(jnp.add, (by_row(x, block, self.dtype) for x, block in zip(parts, blocks, strict=True)))
         return y + per_unit(self.param("bias", nn.initializers.zeros, (self.features,)), y) if self.use_bias else y
 
 
@@ -183,19 +184,20 @@ class MLP(nn.Module):
     dropout: float = 0.0
     projected: bool = False
     head: Head = "one"
+    dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array | tuple[jax.Array, ...], mask: jax.Array, train: bool) -> jax.Array:
         """x [..., F], or a tuple of such vectors side by side (see `Dense`), mask [...] -> [...]."""
         parts = x if isinstance(x, tuple) else (x,)
         for i, width in enumerate(self.hidden):
-            x = parts[0] if i == 0 and self.projected else Dense(width, name=f"dense_{i}")(*parts)
+            x = parts[0] if i == 0 and self.projected else Dense(width, dtype=self.dtype, name=f"dense_{i}")(*parts)
             if self.batch_norm:
                 torch = self.batch_norm == "torch"
                 x = MaskedBatchNorm(momentum=0.9 if torch else 0.99, torch=torch, name=f"norm_{i}")(x, mask, train)
             x = Activate(self.activation, name=f"activation_{i}")(x, mask, train)
             parts = (Dropout(self.dropout)(x, train),)
-        out = Dense(1 if self.head == "one" else 2, name="out")(*parts)
+        out = Dense(1 if self.head == "one" else 2, dtype=self.dtype, name="out")(*parts)
         return out[..., 0] if self.head == "one" else out[..., 0] - out[..., 1]
 
 
@@ -221,6 +223,7 @@ class TargetAttention(nn.Module):
     activation: Activation = "dice"
     softmax: bool = True
     batch_norm: BatchNorm = False
+    dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(
@@ -240,50 +243,63 @@ class TargetAttention(nn.Module):
         return weight_BKT
 
     def _bilinear(self, query_BKE: jax.Array, key_BTH: jax.Array) -> jax.Array:
-        query_BKH = Dense(key_BTH.shape[-1], use_bias=False, name="bilinear")(query_BKE)
-        return jnp.einsum("bkh,bth->bkt", query_BKH, key_BTH)
+        query_BKH = Dense(key_BTH.shape[-1], False, self.dtype, name="bilinear")(query_BKE)
+        return einsum("bkh,bth->bkt", query_BKH, key_BTH, self.dtype)
 
     def _mlp(self, query_BKE: jax.Array, key_BTH: jax.Array, mask_BTK: jax.Array, train: bool) -> jax.Array:
         """-> score_BTK."""
         width = key_BTH.shape[-1]
         query_BKH = query_BKE
         if self.form == "author" or query_BKE.shape[-1] != width:
-            query_BKH = Dense(width, name="query")(query_BKE)
+            query_BKH = Dense(width, dtype=self.dtype, name="query")(query_BKE)
         if self.form == "author":
             query_BKH = prelu(self.param("query_alpha", nn.initializers.constant(0.1), (width,)), query_BKH)
         glorot = nn.initializers.glorot_uniform()
         kernel = self.param("kernel", glorot, (4 * width, self.hidden[0]))
         bias_A = self.param("bias", nn.initializers.zeros, self.hidden[:1])
-        x_BTKA = _project_pairs(query_BKH, key_BTH, kernel, bias_A)
-        mlp = MLP(self.hidden, self.activation, self.batch_norm, projected=True, name="mlp")
+        x_BTKA = _project_pairs(query_BKH, key_BTH, kernel, bias_A, self.dtype)
+        mlp = MLP(self.hidden, self.activation, self.batch_norm, projected=True, dtype=self.dtype, name="mlp")
         return mlp(x_BTKA, mask_BTK, train)
 
 
-def _project_pairs(query_BKH: jax.Array, key_BTH: jax.Array, kernel: jax.Array, bias_A: jax.Array) -> jax.Array:
+def _project_pairs(
+    query_BKH: jax.Array, key_BTH: jax.Array, kernel: jax.Array, bias_A: jax.Array, dtype: Dtype = "float32"
+) -> jax.Array:
     """[q, k, q−k, q⊙k]·W + b without the concatenation, [B, T, K, A]: q once per candidate, k once per behaviour.
 
     In an export K is symbolic: the graph then has two forms, and takes one by the number of candidates.
     """
     q, k, difference, product = jnp.split(kernel, 4)
-    key_BTA = by_row(key_BTH, k - difference)
+    key_BTA = by_row(key_BTH, k - difference, dtype)
     arrays = query_BKH, key_BTH, key_BTA + per_unit(bias_A, key_BTA), q + difference, product
     K = query_BKH.shape[1]
-    return _sum(*arrays) if isinstance(K, int) else jax.lax.cond(jnp.asarray(K) < MANY, _sum, _product, *arrays)
+    few, many = partial(_sum, dtype), partial(_product, dtype)
+    return few(*arrays) if isinstance(K, int) else jax.lax.cond(jnp.asarray(K) < MANY, few, many, *arrays)
 
 
 def _sum(
-    query_BKH: jax.Array, key_BTH: jax.Array, key_BTA: jax.Array, kernel_HA: jax.Array, product_HA: jax.Array
+    dtype: Dtype,
+    query_BKH: jax.Array,
+    key_BTH: jax.Array,
+    key_BTA: jax.Array,
+    kernel_HA: jax.Array,
+    product_HA: jax.Array,
 ) -> jax.Array:
     """q·Wq + k̂ + (q⊙k)·Wp, which XLA fuses."""
-    pair_BTKA = by_row(query_BKH[:, None] * key_BTH[:, :, None], product_HA)
-    return pair_BTKA + by_row(query_BKH, kernel_HA)[:, None] + key_BTA[:, :, None]
+    pair_BTKA = by_row(query_BKH[:, None] * key_BTH[:, :, None], product_HA, dtype)
+    return pair_BTKA + by_row(query_BKH, kernel_HA, dtype)[:, None] + key_BTA[:, :, None]
 
 
 def _product(
-    query_BKH: jax.Array, key_BTH: jax.Array, key_BTA: jax.Array, kernel_HA: jax.Array, product_HA: jax.Array
+    dtype: Dtype,
+    query_BKH: jax.Array,
+    key_BTH: jax.Array,
+    key_BTA: jax.Array,
+    kernel_HA: jax.Array,
+    product_HA: jax.Array,
 ) -> jax.Array:
     """The same as [q, 1] times a matrix for each behaviour, [Wq + k⊙Wp; k̂]: no two arrays [B, T, K, A] are added."""
     matrix_BTHA = key_BTH[..., None] * product_HA[None, None] + kernel_HA[None, None]
     matrix_BTHA = jnp.concatenate([matrix_BTHA, key_BTA[:, :, None]], axis=2)
     query_BKH = jnp.concatenate([query_BKH, jnp.ones_like(query_BKH[..., :1])], axis=-1)
-    return query_BKH[:, None] @ matrix_BTHA
+    return multiply(jnp.matmul, rounded(query_BKH[:, None], dtype), rounded(matrix_BTHA, dtype), dtype)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dienjax.models.matmul import by_column
+from dienjax.models.matmul import Dtype, by_column
 
 Gate = Literal["paper", "author"]
 Step = Literal["GRU", "AIGRU", "AGRU", "AUGRU"]
@@ -64,6 +64,7 @@ class Cell(nn.Module):
     step: Step | StepFunction = "GRU"
     gate: Gate = "paper"
     biases: Biases = "linen"
+    dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(self, state_HKB: jax.Array, inputs: tuple[jax.Array, Any, Any]) -> tuple[jax.Array, jax.Array]:
@@ -77,14 +78,15 @@ class Cell(nn.Module):
         input_kernel = self.param("input_kernel", glorot, (input_E1B.shape[0], gates * H))
         kernel = self.param("kernel", _orthogonal_gates, (H, gates * H))
         bias = self.param("bias", self._initial_bias, (gates * H,))
-        projected = by_column(input_kernel, input_E1B)
+        projected = by_column(input_kernel, input_E1B, self.dtype)
         if self.step == "AIGRU":  # a·(h·W) = (a·h)·W (DIEN, eq. 9), so that all candidates share one projection
             projected = score * projected
         *gate_inputs, candidate_input = jnp.split(projected + per_row(bias, projected), gates)
         gate_states, candidate_state = self._recurrent_side(state_HKB, kernel, bias)
         reset, *update = [nn.sigmoid(i + s) for i, s in zip(gate_inputs, gate_states, strict=True)]
         if self.biases == "author":
-            candidate_state, reset = by_column(kernel[:, -H:], reset * state_HKB), jnp.ones_like(reset)
+            candidate_state = by_column(kernel[:, -H:], reset * state_HKB, self.dtype)
+            reset = jnp.ones_like(reset)
         candidate = nn.tanh(candidate_input + reset * candidate_state)
         u: Any = update[0] if update else None  # an AGRU has none
         if callable(self.step):
@@ -102,8 +104,8 @@ class Cell(nn.Module):
         """What the state adds to each gate, and to the candidate before its reset."""
         H, gates = self.features, kernel.shape[1] // self.features
         if self.biases == "author":
-            return jnp.split(by_column(kernel[:, :-H], state_HKB), gates - 1), None
-        x = by_column(kernel, state_HKB)
+            return jnp.split(by_column(kernel[:, :-H], state_HKB, self.dtype), gates - 1), None
+        x = by_column(kernel, state_HKB, self.dtype)
         if self.biases in ("torch", "tied"):
             x += per_row(bias if self.biases == "tied" else self.param("state_bias", _zeros, bias.shape), x)
         *gate_states, candidate = jnp.split(x, gates)
@@ -138,6 +140,7 @@ class Recurrence(nn.Module):
     step: Step | StepFunction = "GRU"
     gate: Gate = "paper"
     biases: Biases = "linen"
+    dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(self, input_BTI: jax.Array, mask_BT: jax.Array, score_BKT: jax.Array | None = None) -> jax.Array:
@@ -149,7 +152,7 @@ class Recurrence(nn.Module):
             split_rngs={"params": False},
             check_constancy_invariants=self.is_initializing(),  # else jax2onnx cannot trace the scan
         )
-        cell = scan(self.features, self.step, self.gate, self.biases, name="cell")
+        cell = scan(self.features, self.step, self.gate, self.biases, self.dtype, name="cell")
         mask_T11B: Any = mask_BT.T[:, None, None]
         rests_at_0 = self.step == "AGRU" or (self.step == "AUGRU" and self.gate == "paper")
         if rests_at_0 and score_BKT is not None:  # a score of 0 keeps the state: the mask may be in the score

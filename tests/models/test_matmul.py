@@ -11,18 +11,18 @@ from jax import export
 
 import builders
 from dienjax.models import DIEN, DIN, layers, recurrent
-from dienjax.models.matmul import by_column, by_row
+from dienjax.models.matmul import by_column, by_row, einsum
 from dienjax.training.losses import LossConfig, total_loss
 from variants import VARIANTS, train, variables
 
 BATCH = builders.make_batch()
 
 
-def plain_row(x, kernel):
+def plain_row(x, kernel, dtype="float32"):
     return jnp.tensordot(x, kernel, 1)
 
 
-def plain_column(kernel, x):
+def plain_column(kernel, x, dtype="float32"):
     return jnp.tensordot(kernel, x, (0, 0))
 
 
@@ -139,6 +139,75 @@ def test_gradients_have_the_dtypes_of_their_operands(side, dtypes):
     arguments = tuple(a.astype(d) for a, d in zip(operands(side, 2, 5), dtypes, strict=True))
     floats = tuple(i for i, d in enumerate(dtypes) if d != "int32")
     assert_same(*(jax.grad(loss(product), floats)(*arguments) for product in SIDES[side]), atol=0.05)
+
+
+def rounded(x):
+    """To bfloat16, as float64."""
+    return np.asarray(x, np.float32).astype(jnp.bfloat16).astype(np.float64)
+
+
+EINSUMS = ["bkt,bth->bkh", "bkh,bth->bkt"]
+"""Attention's weighted sum, and its bilinear score."""
+IN_BFLOAT16 = {
+    "row": (partial(by_row, dtype="bfloat16"), "btf,fg->btg"),
+    "column": (partial(by_column, dtype="bfloat16"), "fg,fbt->gbt"),
+    **{equation: (partial(einsum, equation, dtype="bfloat16"), equation) for equation in EINSUMS},
+}
+
+
+@pytest.fixture(params=IN_BFLOAT16)
+def in_bfloat16(request):
+    """The product, its equation, and two operands."""
+    product, equation = IN_BFLOAT16[request.param]
+    sizes, rng = {"b": 2, "t": 5, "k": 3, "f": 4, "g": 6, "h": 4}, np.random.default_rng(0)
+    shapes = [[sizes[axis] for axis in axes] for axes in equation.partition("->")[0].split(",")]
+    return product, equation, [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+
+
+def test_in_bfloat16_the_factors_are_rounded_and_no_sum_or_result(in_bfloat16):
+    """Those of the gradient too, of which one is the cotangent."""
+    product, equation, (a, b) = in_bfloat16
+    out = compiled(product, a, b)
+    np.testing.assert_allclose(out, np.einsum(equation, rounded(a), rounded(b)), atol=1e-6)
+    assert np.abs(out - np.einsum(equation, a, b)).max() > 1e-4, "not what float32 gives"
+    sides, axes = equation.split("->")
+    of_a, of_b = sides.split(",")
+    cotangent = rounded(np.cos(out))
+    got = compiled(jax.grad(loss(product), (0, 1)), a, b)
+    exact = (
+        np.einsum(f"{axes},{of_b}->{of_a}", cotangent, rounded(b)),
+        np.einsum(f"{axes},{of_a}->{of_b}", cotangent, rounded(a)),
+    )
+    assert_same(got, tuple(jnp.asarray(e, jnp.float32) for e in exact))
+
+
+def test_in_bfloat16_other_derivatives_are_near_those_of_float32(in_bfloat16):
+    """Forward mode, second derivatives, many at once."""
+    product, equation, operands = in_bfloat16
+    tangents = jax.tree.map(jnp.cos, operands)
+
+    def derivatives(product):
+        def f(operands):
+            return loss(product)(*operands)
+
+        ways = (forward_over_reverse, reverse_over_forward, reverse_over_reverse)
+        many = jax.vmap(jax.grad(lambda scale: f([a * scale for a in operands])))(jnp.array([0.1, 0.3]))
+        return jax.jvp(product, operands, tangents), [way(f, operands, tangents) for way in ways], many
+
+    def compare(got, exact):
+        assert got.dtype == jnp.float32
+        assert 0 < np.linalg.norm(got - exact) < 0.03 * np.linalg.norm(exact)
+
+    jax.tree.map(compare, *(compiled(partial(derivatives, p)) for p in (product, partial(jnp.einsum, equation))))
+
+
+def test_float64_stays_float64():
+    with jax.enable_x64(True):
+        x, kernel = np.random.default_rng(0).normal(size=(2, 4, 4))
+        for product in (by_row, by_column, partial(einsum, "bf,fg->bg")):
+            exact = kernel.T @ x if product is by_column else x @ kernel
+            arguments = (kernel, x) if product is by_column else (x, kernel)
+            np.testing.assert_allclose(product(*map(jnp.asarray, arguments)), exact, rtol=1e-14)
 
 
 MODELS = {

@@ -61,17 +61,19 @@ def evaluate(name: str, batch: Batch, **static: Any) -> Any:
 
 
 @functools.cache
-def _gradient(name: str) -> Any:
+def _gradient(name: str, dtype: str) -> Any:
+    model = (VARIANTS | SOURCES)[name].clone(dtype=dtype)
+
     def objective(params: Any, batch: Batch) -> Any:
         all_variables = variables(name) | {"params": params}
-        output, stats = VARIANTS[name].apply(all_variables, batch, train=True, mutable="batch_stats")
+        output, stats = model.apply(all_variables, batch, train=True, mutable="batch_stats")
         loss, _ = total_loss(output, batch, params, LossConfig())
         return loss, (output.logit_BK, stats)
 
     return jax.jit(jax.grad(objective, has_aux=True), compiler_options=builders.FAST_COMPILE)
 
 
-def train(name: str, batch: Batch) -> tuple[Any, np.ndarray, Any]:
+def train(name: str, batch: Batch, dtype: str = "float32") -> tuple[Any, np.ndarray, Any]:
     """The gradient of the total loss in training mode, the logits, and the new running statistics."""
-    grads, (logit_BK, stats) = _gradient(name)(variables(name)["params"], batch)
+    grads, (logit_BK, stats) = _gradient(name, dtype)(variables(name)["params"], batch)
     return grads, np.asarray(logit_BK), stats

@@ -2,6 +2,7 @@
 
 `biases` says where a cell has them: linen (one per gate, and one on the candidate's recurrent side), torch (two per
 gate), tied (one tensor on both sides), paper (one per gate), author (one per gate, and r ⊙ h before the matmul).
+`factor` is what becomes of the factors of a matrix product.
 """
 
 import numpy as np
@@ -12,26 +13,30 @@ from reference.layers import sigmoid
 class Gates:
     """The weights of each gate by name (r, u, n), taken from the package's stacked arrays."""
 
-    def __init__(self, params, kind, biases="linen"):
+    def __init__(self, params, kind, biases="linen", factor=np.asarray):
         names = "rn" if kind == "AGRU" and biases != "torch" else "run"
         cell = params["cell"]
         zero = np.zeros_like(cell["bias"])
         other = {"torch": "state_bias", "tied": "bias"}.get(biases)
         stacked = (cell["input_kernel"], cell["kernel"], cell["bias"], cell[other] if other else zero)
         W, U, b, c = (np.split(np.asarray(a, np.float64), len(names), axis=-1) for a in stacked)
-        self.W, self.U, self.b, self.c = (dict(zip(names, parts, strict=True)) for parts in (W, U, b, c))
+        self.W, self.U, self.b, self.c = (
+            dict(zip(names, parts, strict=True)) for parts in (map(factor, W), map(factor, U), b, c)
+        )
         if biases == "linen":
             self.c["n"] = np.asarray(cell["candidate_bias"], np.float64)
-        self.reset_first = biases == "author"
+        self.reset_first, self.factor = biases == "author", factor
 
     def gate(self, name, i, h):
+        i, h = self.factor(i), self.factor(h)
         return sigmoid(i @ self.W[name] + self.b[name] + h @ self.U[name] + self.c[name])
 
     def candidate(self, i, h):
         """h̃ = tanh(W i + b + r ⊙ (U h + c)); the authors' TensorFlow cells: tanh(W i + U (r ⊙ h) + b)."""
         r = self.gate("r", i, h)
-        state = (r * h) @ self.U["n"] if self.reset_first else r * (h @ self.U["n"] + self.c["n"])
-        return np.tanh(i @ self.W["n"] + self.b["n"] + state)
+        before, after = self.factor(r * h) @ self.U["n"], r * (self.factor(h) @ self.U["n"] + self.c["n"])
+        state = before if self.reset_first else after
+        return np.tanh(self.factor(i) @ self.W["n"] + self.b["n"] + state)
 
 
 def step(kind, gate, gates, i, h, a):
@@ -49,9 +54,9 @@ def step(kind, gate, gates, i, h, a):
     return (1 - u) * h + u * n
 
 
-def states(params, kind, gate, inputs, mask, scores=None, biases="linen"):
+def states(params, kind, gate, inputs, mask, scores=None, biases="linen", factor=np.asarray):
     """The states [T, H] of one history from a zero state; padded steps carry the state on."""
-    gates = Gates(params, kind, biases)
+    gates = Gates(params, kind, biases, factor)
     h, out = np.zeros(len(gates.U["n"])), []
     for t in range(len(inputs)):
         if mask[t]:

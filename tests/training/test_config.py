@@ -64,6 +64,7 @@ def test_build_gives_the_module_with_the_config_fields():
         ({"model": {"tower": [10**9]}}, "model.tower is [1000000000]; expected each at most 100000"),
         ({"model": {"attention_hidden": []}}, "model.attention_hidden is []; expected at least 1 item"),
         ({"model": {"auxiliary_hidden": [-5]}}, "model.auxiliary_hidden is [-5]; expected each at least 1"),
+        ({"model": {"dtype": "float16"}}, "model.dtype is 'float16'; expected 'float32' or 'bfloat16'"),
         ({"model": {"dropout": 1.0}}, "model.dropout is 1.0; expected a number below 1"),
         ({"model": {"name": "DIN", "dropout": -0.5}}, "model.dropout is -0.5; expected at least 0"),
         ({"fit": {"epochs": True}}, "fit.epochs is True; expected a valid integer"),
