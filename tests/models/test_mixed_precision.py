@@ -11,7 +11,7 @@ from dienjax.models import DIEN, DIN
 from dienjax.models.layers import MLP, Dense, _project_pairs
 from dienjax.models.recurrent import Recurrence
 from dienjax.training.losses import LossConfig
-from dienjax.training.step import init_state, make_update
+from dienjax.training.step import init_state, make_train_step
 from reference import recurrences as oracle
 from variants import SOURCES, VARIANTS, train
 
@@ -85,7 +85,7 @@ def test_every_product_of_a_training_step_is_in_bfloat16_and_nothing_else(name):
     def traced(model):
         tx = optax.adam(1e-3)
         state = jax.eval_shape(lambda: init_state(model, tx, BATCH, jax.random.key(0)))
-        update = jax.jit(make_update(model, tx, LossConfig()))
+        update = make_train_step(model, tx, LossConfig())
         step = update.trace(state, BATCH, jax.random.key(0))
         return step.lower(lowering_platforms=("cuda",)).as_text(), step.out_info
 
