@@ -220,7 +220,8 @@ def ranked(parts: Sequence[pa.Array], untyped: Sequence[bool]) -> tuple[pa.Array
         if kinds == {pa.int64(), pa.float64()}:
             parts = [part.cast(pa.float64()) for part in parts]
         elif len(kinds) > 1:
-            raise ValueError(f"mixed types in two tables: {', '.join(sorted(map(str, kinds)))}; expected one type")
+            names = sorted(str(kind).removeprefix("large_") for kind in kinds)
+            raise ValueError(f"mixed types in two tables: {', '.join(names)}; expected one type")
     distinct = pa.chunked_array(parts).unique()
     values = distinct
     if all(untyped) or pa.types.is_floating(values.type):

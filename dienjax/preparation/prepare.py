@@ -9,9 +9,10 @@ from typing import get_args
 
 from dienjax.data.store import PURPOSE, Store
 from dienjax.errors import nearest
-from dienjax.preparation.kernel import Fields, Settings, build_store
+from dienjax.preparation.kernel import build_store
 from dienjax.preparation.names import refuse_label_leak, refuse_reserved
 from dienjax.preparation.read import Log, Roles
+from dienjax.preparation.settings import Fields, Settings
 from dienjax.preparation.sort import Engine, sort_tables
 from dienjax.preparation.splits import Fractions, Protocol
 from dienjax.preparation.tables import Table
@@ -117,7 +118,7 @@ def prepare(
         with hidden(out, folder=True) as folder:
             values, (log, *shown) = sort_tables(tables, folder, engine, progress)
             return build_store(
-                values, log, shown[0] if shown else None, fields, settings, out, columns=columns, force=force
+                values, log, shown[0] if shown else None, fields, settings, out, folder, columns=columns, force=force
             )
     except (FileExistsError, FileNotFoundError):
         raise

@@ -1,6 +1,6 @@
 """The input and output of sorting: tables to read, rows sorted by (user, time), and codes for the values of columns."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from dienjax.preparation.columns import ranked
 from dienjax.preparation.expression import names_in
+from dienjax.preparation.on_disk import OnDisk
 from dienjax.preparation.read import Log, Roles, Rows, column_names, log_bytes, rows
 
 Values = dict[str, pa.Array]
@@ -60,22 +61,13 @@ class Sorted:
       dates: whether the times are seconds since 1970.
     """
 
-    time_R: np.ndarray
-    code: dict[str, np.ndarray]
-    number: dict[str, np.ndarray]
+    time_R: np.ndarray | OnDisk
+    code: Mapping[str, np.ndarray | OnDisk]
+    number: Mapping[str, np.ndarray | OnDisk]
     dates: bool = False
 
     def __len__(self) -> int:
         return len(self.time_R)
-
-    def take(self, kept: np.ndarray) -> "Sorted":
-        """The rows where `kept` is True."""
-        return Sorted(
-            self.time_R[kept],
-            {name: code_R[kept] for name, code_R in self.code.items()},
-            {name: number_R[kept] for name, number_R in self.number.items()},
-            self.dates,
-        )
 
 
 def rank_columns(
