@@ -4,7 +4,7 @@
     python -m experiments.scale prepare --events 17e6 --engine duckdb --log /tmp/log17 --out /tmp/store17
     python -m experiments.scale prepare --events 170e6 --engine spark      # generates the log in a temporary folder
 
-With engine spark the session is local[2] unless SPARK_CONF_DIR or spark-submit says otherwise.
+Engine spark runs in local[2], in this Python.
 """
 
 import json
@@ -73,7 +73,8 @@ def prepare(
 ) -> None:
     """Prepare a log in a process of its own, and print its time and the peak memory of it and of what it starts.
 
-    Memory is looked at ten times a second: resident, and of that anonymous, which no file backs.
+    Memory is looked at ten times a second: resident, and of that anonymous, which no file backs. On a machine that does
+    other work too, the seconds of the processors say more than those of the clock.
 
     Args:
       events: size of the log that is generated if none is given.
@@ -90,17 +91,21 @@ def prepare(
         roles = {"user": "user", "item": "item", "time": "time", "attributes": ["category"]}
         given = roles | {"events": str(log), "out": str(out), "engine": engine, "protocol": protocol, "force": True}
         start = time.perf_counter()
-        child = subprocess.Popen([sys.executable, "-c", CHILD, json.dumps(given)], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-c", CHILD, json.dumps(given)]
+        spark = {"PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell"}
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | spark)
         peaks: dict[str, tuple[float, float]] = {}
-        while child.poll() is None:
+        while (ended := os.wait4(child.pid, os.WNOHANG))[0] == 0:
             for kind, (resident, anonymous) in _memory(child.pid).items():
                 before = peaks.get(kind, (0.0, 0.0))
                 peaks[kind] = max(before[0], resident), max(before[1], anonymous)
             time.sleep(0.1)
         seconds, printed = time.perf_counter() - start, child.stdout.read() if child.stdout else ""
+        child.returncode = os.waitstatus_to_exitcode(ended[1])
         if child.returncode:
             sys.exit(f"preparing failed with exit code {child.returncode}")
-        row = {"engine": engine, "protocol": protocol, "seconds": round(seconds, 1), **json.loads(printed)}
+        row = {"engine": engine, "protocol": protocol, "seconds": round(seconds, 1)}
+        row |= {"cpu_seconds": round(ended[2].ru_utime + ended[2].ru_stime, 1), **json.loads(printed)}
         memory = {kind: {"resident_gb": round(r, 2), "anonymous_gb": round(a, 2)} for kind, (r, a) in peaks.items()}
         print(json.dumps(row | {"peaks": memory}))
 

@@ -195,7 +195,7 @@ def ids(column: pa.Array, name: str, type: pa.DataType, where: Where, required: 
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"column {name!r} cannot be read as {type} ({error}); convert it to text") from error
     if pa.types.is_floating(type):
-        column = pc.if_else(pc.is_nan(column), None, column)
+        column = pc.if_else(pc.is_nan(column), None, pc.add(column, 0.0))  # -0.0 is 0.0
     if required and column.null_count:
         row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise ValueError(f"column {name!r} has no value in {where(row)}; expected one in every row: drop these rows")

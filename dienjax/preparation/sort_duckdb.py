@@ -29,6 +29,7 @@ def sort_with_duckdb(tables: Sequence[Table], folder: Path, progress: bool = Fal
     try:
         settings: dict[str, Any] = {"memory_limit": MEMORY, "temp_directory": str(folder / "spill")}
         with duckdb.connect(str(folder / "log.duckdb"), config=settings) as database:
+            database.execute("SET enable_progress_bar = false")  # it goes to standard output, even to a pipe
             return _sort(database, tables, folder, progress)
     except duckdb.OperationalError as error:
         raise OSError(f"DuckDB cannot sort the log: {error}") from error

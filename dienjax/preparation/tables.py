@@ -10,7 +10,7 @@ import pyarrow as pa
 from dienjax.preparation.columns import ranked
 from dienjax.preparation.expression import names_in
 from dienjax.preparation.on_disk import OnDisk
-from dienjax.preparation.read import Log, Roles, Rows, column_names, log_bytes, rows
+from dienjax.preparation.read import Log, Reading, Roles, Rows, column_names, log_bytes, open_reading, rows
 
 Values = dict[str, pa.Array]
 """The distinct values of each id column, ascending; a code is a position among them."""
@@ -26,24 +26,29 @@ class Table:
 
     def rows(self, progress: bool) -> Iterator[Rows]:
         """The rows of `read.rows`; as everywhere here, an error names the table."""
-        with self._named():
+        with self.named():
             yield from rows(self.log, self.roles, f"read {self.name}" if progress else "")
 
+    def reading(self) -> Reading:
+        """How the rows are read; to be called inside `named`."""
+        return open_reading(self.log, self.roles)
+
     def column_names(self) -> list[str]:
-        with self._named():
+        with self.named():
             return column_names(self.log, self.roles)
 
     def columns_in(self, expression: str) -> list[str]:
         """The columns that an expression over the table reads."""
-        with self._named():
+        with self.named():
             return names_in(expression, column_names(self.log, self.roles))
 
     def bytes(self) -> int:
-        with self._named():
+        with self.named():
             return log_bytes(self.log, self.roles)
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
+    def named(self) -> Iterator[None]:
+        """Put the table's name before the text of an error."""
         try:
             yield
         except ValueError as error:
