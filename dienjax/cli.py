@@ -93,8 +93,8 @@ def prepare(
       like: an earlier store, whose values keep their ids; new values are unknown.
       grow: give new values ids after those of --like, for `dienjax train --init-from`.
       engine: memory; duckdb for a log larger than that (install dienjax[duckdb]); spark on a cluster or with the cores
-        here (install dienjax[spark] and Java), under spark-submit or SPARK_CONF_DIR for its settings. The result is
-        equal; auto takes memory or duckdb by the size of the files.
+        here (install dienjax[spark] and Java; SPARK_CONF_DIR and PYSPARK_SUBMIT_ARGS hold its settings). The result
+        is equal; auto takes memory or duckdb by the size of the files.
       test_fraction: share of the users, or by time of the impressions, that test.
       valid_fraction: share of the others for validation.
       user_id: make the user a feature too.

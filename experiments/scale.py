@@ -95,17 +95,17 @@ def prepare(
         spark = {"PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell"}
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | spark)
         peaks: dict[str, tuple[float, float]] = {}
-        while (ended := os.wait4(child.pid, os.WNOHANG))[0] == 0:
-            for kind, (resident, anonymous) in _memory(child.pid).items():
+        cpu: dict[int, float] = {}
+        while child.poll() is None:
+            for kind, (resident, anonymous) in _memory(child.pid, cpu).items():
                 before = peaks.get(kind, (0.0, 0.0))
                 peaks[kind] = max(before[0], resident), max(before[1], anonymous)
             time.sleep(0.1)
         seconds, printed = time.perf_counter() - start, child.stdout.read() if child.stdout else ""
-        child.returncode = os.waitstatus_to_exitcode(ended[1])
         if child.returncode:
             sys.exit(f"preparing failed with exit code {child.returncode}")
         row = {"engine": engine, "protocol": protocol, "seconds": round(seconds, 1)}
-        row |= {"cpu_seconds": round(ended[2].ru_utime + ended[2].ru_stime, 1), **json.loads(printed)}
+        row |= {"cpu_seconds": round(sum(cpu.values()), 1), **json.loads(printed)}
         memory = {kind: {"resident_gb": round(r, 2), "anonymous_gb": round(a, 2)} for kind, (r, a) in peaks.items()}
         print(json.dumps(row | {"peaks": memory}))
 
@@ -120,18 +120,24 @@ print(json.dumps({"events": len(store.time_E), "users": len(store.offsets) - 1, 
 """
 
 
-def _memory(pid: int) -> dict[str, tuple[float, float]]:
-    """Resident and anonymous memory (GB) of a process and, by kind, of what it started; workers are added up."""
+def _memory(pid: int, cpu: dict[int, float]) -> dict[str, tuple[float, float]]:
+    """Resident and anonymous memory (GB) of a process and, by kind, of what it started; workers are added up.
+
+    `cpu` gets the seconds of processor time of each process so far, by its id.
+    """
     found: dict[str, tuple[float, float]] = {}
     todo = [(pid, "process")]
     while todo:
         at, kind = todo.pop()
         try:
             lines = dict(line.split(":", 1) for line in Path(f"/proc/{at}/status").read_text().splitlines())
-            children = Path(f"/proc/{at}/task/{at}/children").read_text().split()
-            threads = [int(t) for t in os.listdir(f"/proc/{at}/task") if int(t) != at]
-            for thread in threads:
-                children += Path(f"/proc/{at}/task/{thread}/children").read_text().split()
+            children = [
+                child
+                for thread in os.listdir(f"/proc/{at}/task")
+                for child in Path(f"/proc/{at}/task/{thread}/children").read_text().split()
+            ]
+            ticks = Path(f"/proc/{at}/stat").read_text().rpartition(")")[2].split()[11:13]
+            cpu[at] = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
             size = [int(lines[name].split()[0]) * 1024 / 1e9 for name in ("VmRSS", "RssAnon")]
         except (OSError, KeyError, ValueError):
             continue  # it has ended

@@ -5,6 +5,7 @@ by the code that the other engines read by, and report what all of them must agr
 """
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -69,10 +70,15 @@ def sort_with_spark(tables: Sequence[Table], folder: Path) -> tuple[Values, list
 
 def _absolute(table: Table) -> Table:
     """The table with paths that mean the same in every task."""
-    log = table.log
-    if isinstance(log, pd.DataFrame | pa.Table):
+    log = [table.log] if isinstance(table.log, str | Path) else table.log
+    if not isinstance(log, Sequence) or not all(isinstance(path, str | Path) for path in log):
         return table
-    return replace(table, log=[os.path.abspath(path) for path in ([log] if isinstance(log, str | Path) else log)])
+    return replace(table, log=[os.path.abspath(path) for path in log])
+
+
+def _read(spark: Any, folder: Path) -> Any:
+    """The rows of the Parquet files of a folder, which is no glob, and on this file system whatever Spark's own is."""
+    return spark.read.parquet("file://" + re.sub(r"([][{}*?\\])", r"\\\1", str(folder)))
 
 
 def _checked(spark: Any, table: Table, folder: Path) -> _Checked:
@@ -107,7 +113,7 @@ def _distinct(spark: Any, log: _Checked, name: str) -> pa.Array:
     """The distinct values of a column, through files: the driver's JVM need not hold them."""
     c, type = log.reading.roles.ids.index(name), log.reading.types[name]
     path = log.folder / f"distinct{c}"
-    spark.read.parquet(str(log.folder / spark_tasks.VALUES / str(c))).distinct().write.parquet(str(path))
+    _read(spark, log.folder / spark_tasks.VALUES / str(c)).distinct().write.parquet(f"file://{path}")
     column = pq.read_table(path)["value"]
     if pa.types.is_string(type):
         return column.cast(pa.large_string()).combine_chunks()  # 2 GiB of text do not fit in one with 32-bit offsets
@@ -123,7 +129,7 @@ def _sorted(spark: Any, log: _Checked, table: Table) -> Sorted:
     )  # fmt: skip
     shutil.rmtree(log.folder / spark_tasks.BLOCKS)
     # All rows of a user are in one partition, since it is a range of users; partitions are in their order.
-    rows = spark.read.parquet(str(log.folder / spark_tasks.ROWS)).repartitionByRange("id0")
+    rows = _read(spark, log.folder / spark_tasks.ROWS).repartitionByRange("id0")
     rows = rows.sortWithinPartitions("id0", "time", "row").drop("row")
     written = rows.mapInArrow(spark_tasks.write(log.folder), "part int, rows long").collect()
     shutil.rmtree(log.folder / spark_tasks.ROWS)

@@ -26,12 +26,14 @@ def session() -> Iterator[Any]:
     """
     try:
         from py4j.protocol import Py4JError
+        from pyspark import SparkContext
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ImportError as error:
         raise ImportError("engine='spark' needs PySpark: pip install 'dienjax[spark]'") from error
-    active = SparkSession.getActiveSession()
-    spark = active or _started(SparkSession)
+    # The active session is that of the thread; another thread may have started Spark.
+    running = SparkSession.getActiveSession() is not None or SparkContext._active_spark_context is not None
+    spark = SparkSession.builder.getOrCreate() if running else _started(SparkSession)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")  # no pandas goes through it
@@ -43,10 +45,10 @@ def session() -> Iterator[Any]:
         raise RuntimeError(
             f"engine='spark': Spark failed: {said}; its own log says more. A package that a task does not find: "
             "PYSPARK_PYTHON names a Python where dienjax is installed. A file: the log and the store are on a file "
-            "system that all machines share. Memory: give more (--driver-memory, --executor-memory of spark-submit)"
+            "system that all machines share. Memory: give it more (spark.driver.memory, spark.executor.memory)"
         ) from error
     finally:
-        if active is None:
+        if not running:
             spark.stop()
 
 
@@ -70,8 +72,8 @@ def _started(builder: Any) -> Any:
     except Exception as error:  # of many types, for wrong settings, an unreachable cluster, an old Java
         raise RuntimeError(
             f"engine='spark': Spark cannot start: {_said(error)}. It needs Java 17 or newer, a master that can be "
-            "reached and settings that it knows: look at what it printed above, at JAVA_HOME, SPARK_CONF_DIR and the "
-            "arguments of spark-submit; or use engine='duckdb', which gives the same store"
+            "reached and settings that it knows: look at what it printed above, at JAVA_HOME, SPARK_CONF_DIR and "
+            "PYSPARK_SUBMIT_ARGS; or use engine='duckdb', which gives the same store"
         ) from error
     context = spark.sparkContext
     context.setLogLevel("ERROR")

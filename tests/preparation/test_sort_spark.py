@@ -56,7 +56,8 @@ def test_spark_gives_the_bytes_of_the_other_engines(form, protocol, partitions, 
         roles |= {"label": "click", "context": ["place"], "dense": ["price"]}
         roles["impressions"] = given(impressions, form, tmp_path / "shown")
     log = given(events, form, tmp_path / "events")
-    stores = [prepare(log, tmp_path / engine, **roles, engine=engine) for engine in ("memory", "duckdb", "spark")]
+    out = {"memory": "memory", "duckdb": "duckdb", "spark": "s [1] {a,b}*?% #ü"}
+    stores = [prepare(log, tmp_path / name, **roles, engine=engine) for engine, name in out.items()]
     manifests = [read_manifest(store.path) for store in stores]
     assert manifests[0] == manifests[1] == manifests[2] and len(manifests[0]) > 14
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
@@ -149,6 +150,7 @@ def test_without_pyspark(tmp_path, monkeypatch):
 )
 def test_without_java(home, message, tmp_path, monkeypatch):
     monkeypatch.setattr("pyspark.sql.SparkSession.getActiveSession", lambda: None)
+    monkeypatch.setattr("pyspark.SparkContext._active_spark_context", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     if home:
