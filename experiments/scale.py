@@ -112,10 +112,13 @@ def prepare(
 
 _log = log
 
+# What `dienjax prepare` does.
 CHILD = """
 import json, sys
+from dienjax.inspection.inspect import summary
 from dienjax.preparation.prepare import prepare
 store = prepare(**json.loads(sys.argv[1]))
+summary(store)
 print(json.dumps({"events": len(store.time_E), "users": len(store.offsets) - 1, "digest": store.digest[:16]}))
 """
 

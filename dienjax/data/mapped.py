@@ -1,6 +1,7 @@
 """Columns in files of their own, written in blocks, memory-mapped on reading; a damaged file is refused."""
 
 import io
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 AGAIN = "prepare the log again"
+BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,20 @@ def load_array(file: Path, length: int | None, *dtypes: type) -> np.ndarray:
         raise ValueError(f"Store.open: {str(file)!r} has {len(array)} rows; expected {length}: {AGAIN}")
     # A plain view of the mapped pages: indexing np.memmap itself costs a wrapper per call.
     return array.view(np.ndarray)
+
+
+def in_blocks(column: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Parts of a column, each with its first row; what was mapped for one is released before the next."""
+    for start in range(0, len(column), BLOCK):
+        yield start, column[start : start + BLOCK]
+        release(column)
+
+
+def release(*columns: np.ndarray) -> None:
+    """Let go of the pages of memory-mapped columns that were read: they count as memory of the process until then."""
+    for column in columns:
+        base: Any = column
+        while base is not None and not isinstance(base, np.memmap):
+            base = getattr(base, "base", None)
+        if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+            base._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
