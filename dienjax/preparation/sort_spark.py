@@ -127,7 +127,8 @@ def _sorted(spark: Any, log: _Checked, table: Table) -> Sorted:
         spark, len(log.blocks),
         partial(spark_tasks.number, log.folder, log.first, log.blocks, log.dtype.str, len(ids)),
     )  # fmt: skip
-    shutil.rmtree(log.folder / spark_tasks.BLOCKS)
+    for name in (spark_tasks.BLOCKS, spark_tasks.VALUES):
+        shutil.rmtree(log.folder / name)
     # All rows of a user are in one partition, since it is a range of users; partitions are in their order.
     rows = _read(spark, log.folder / spark_tasks.ROWS).repartitionByRange("id0")
     rows = rows.sortWithinPartitions("id0", "time", "row").drop("row")

@@ -131,6 +131,31 @@ def test_a_session_of_its_own_is_quiet_and_ends(tmp_path):
     assert "FutureWarning" not in done.stderr and "Stage" not in done.stderr
 
 
+FULL_DISK = """
+import os, resource, sys
+from dienjax.preparation.prepare import prepare
+
+os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[1] pyspark-shell"
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    prepare(sys.argv[1], sys.argv[2], user="user", item="item", time="time", engine="spark")
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@needs_pyspark
+@needs_java
+def test_a_full_disk_leaves_nothing(tmp_path):
+    frame = pd.DataFrame({"user": np.arange(90_000) // 3, "item": np.arange(90_000) % 9, "time": 1})
+    frame.to_parquet(tmp_path / "a.parquet", index=False)
+    given = [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.parquet"), str(tmp_path / "s")]
+    done = subprocess.run(given, capture_output=True, text=True, check=True)
+    assert "was not written, and nothing is left of it: Spark cannot sort the log: " in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
 def log():
     return pd.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 1, 3], "time": range(4)})
 
