@@ -83,8 +83,6 @@ def _started(builder: Any) -> Any:
 
 
 def _check_java() -> None:
-    if "SPARK_REMOTE" in os.environ:
-        return
     home = os.environ.get("JAVA_HOME")
     if home and not (Path(home) / "bin" / "java").is_file():
         raise RuntimeError(
