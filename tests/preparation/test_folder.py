@@ -8,6 +8,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from dienjax.cli import main
 from dienjax.data.store import Store
 from dienjax.preparation.prepare import prepare
 from dienjax.preparation.read import Roles, column_names, rows
@@ -84,7 +85,9 @@ def test_a_folder_gives_the_store_of_its_table(engine, tmp_path):
     roles = {"user": "u", "item": "i", "time": "t", "attributes": ["day"], "engine": engine}
     got = prepare(tmp_path / "log", tmp_path / "s", **roles)
     assert got.digest == prepare(frame, tmp_path / "t", **roles).digest
-    assert isinstance(got, Store)
+    given = ["--events", str(tmp_path / "log"), "--out", str(tmp_path / "c"), "--attribute", "day", "--engine", engine]
+    main(["prepare", *given, "--user", "u", "--item", "i", "--time", "t", "--quiet"])
+    assert Store.open(tmp_path / "c").digest == got.digest
 
 
 @pytest.mark.parametrize(
