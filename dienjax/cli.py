@@ -55,7 +55,7 @@ def prepare(
     drop_duplicates: bool = False,
     like: Annotated[Path | None, arg(metavar="STORE")] = None,
     grow: bool = False,
-    engine: Literal["auto", "memory", "duckdb"] = "auto",
+    engine: Literal["auto", "memory", "duckdb", "spark"] = "auto",
     test_fraction: float = 0.1,
     valid_fraction: float = 0.05,
     user_id: bool = False,
@@ -65,13 +65,15 @@ def prepare(
 ) -> None:
     """Make an event store of a log: CSV, TSV or Parquet files with a row per event, plain or .gz, .bz2, .zst, .lz4.
 
+    A folder is the log of the files in it; names of its folders such as day=2026-11-01 are a column, day.
+
     Without impressions the model learns to tell a user's next event from a sampled negative; with impressions,
     candidates that were shown and a label, it learns that label from the user's events strictly before.
 
     Recipes for public data sets (Amazon, MovieLens) are in data_prep, in a clone of the repository; not installed.
 
     Args:
-      events: files of the log, or a glob in quotes.
+      events: files or folders of the log, or a glob in quotes.
       user: column of the user.
       item: column of the item.
       time: column of the time: numbers, or ISO 8601 dates; rows of equal user and time keep their order.
@@ -82,7 +84,7 @@ def prepare(
         all: leave one out, every prefix trains (DIN paper); time: the latest impressions test (the default with them);
         user: the impressions of some users test.
       hist_label: column or expression of the events in 0 to 1, such as "rating >= 4": was it a positive signal?
-      impressions: files of candidates that were shown, with the columns of user, item, time and attributes.
+      impressions: files or folders of candidates that were shown, with the columns of user, item, time and attributes.
       label: column or expression of the impressions: 0 or 1 (clicked), or a number for regression.
       context: column of the impressions whose values get ids, such as the position; may be given again.
       dense: column of the impressions that holds numbers; may be given again.
@@ -90,7 +92,9 @@ def prepare(
       drop_duplicates: keep only the first of events of equal user, time and item.
       like: an earlier store, whose values keep their ids; new values are unknown.
       grow: give new values ids after those of --like, for `dienjax train --init-from`.
-      engine: memory, or duckdb for a log larger than that (install dienjax[duckdb]); auto decides. The result is equal.
+      engine: memory; duckdb for a log larger than that (install dienjax[duckdb]); spark on a cluster or with the cores
+        here (install dienjax[spark] and Java; SPARK_CONF_DIR and PYSPARK_SUBMIT_ARGS hold its settings). The result
+        is equal; auto takes memory or duckdb by the size of the files.
       test_fraction: share of the users, or by time of the impressions, that test.
       valid_fraction: share of the others for validation.
       user_id: make the user a feature too.

@@ -10,7 +10,18 @@ import pytest
 import dienjax
 
 PACKAGE = Path(dienjax.__file__).parent
-OPTIONAL = {"torch", "onnx", "onnx_ir", "onnxruntime", "jax2onnx", "matplotlib", "tensorboardX", "sklearn"}
+OPTIONAL = {
+    "torch",
+    "onnx",
+    "onnx_ir",
+    "onnxruntime",
+    "jax2onnx",
+    "matplotlib",
+    "tensorboardX",
+    "sklearn",
+    "duckdb",
+    "pyspark",
+}
 STAGES = [
     "errors", "storage", "schema", "serving", "batch", "data", "preparation", "drawing", "inspection", "models",
     "training", "report", "interop", "export", "demo", "cli",

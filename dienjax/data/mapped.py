@@ -1,23 +1,56 @@
-"""Arrays in files of their own, memory-mapped on reading; a damaged file is refused, whatever its header claims."""
+"""Columns in files of their own, written in blocks, memory-mapped on reading; a damaged file is refused."""
 
 import io
-from collections.abc import Callable
+import mmap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
 AGAIN = "prepare the log again"
+BLOCK = 1 << 20
 
 
-def save_array(record: Callable[..., None], file: Path, array: np.ndarray, dtype: type | None = None) -> None:
-    """Write an array as `np.save` does; the manifest gets its hash."""
+@dataclass(frozen=True)
+class Blocks:
+    """A column that is computed block by block, so that it is never in memory as a whole; it can be iterated again."""
+
+    length: int
+    dtype: np.dtype
+    blocks: Callable[[], Iterator[np.ndarray]]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return self.blocks()
+
+
+Column: TypeAlias = np.ndarray | Blocks
+
+
+def save_array(record: Callable[[Path], Callable[[Any], None]], file: Path, column: Column) -> None:
+    """Write a column as `np.save` does; the manifest gets its hash.
+
+    Raises:
+      RuntimeError: blocks that do not add up to the column's length.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    array, header = np.ascontiguousarray(array, dtype), io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    record(file, header.getvalue(), array)
+    dtype, add, header, written = np.dtype(column.dtype), record(file), io.BytesIO(), 0
+    shape = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (len(column),)}
+    np.lib.format.write_array_header_1_0(header, shape)
     with open(file, "wb") as out:
         out.write(header.getvalue())
-        out.write(array.data)
+        add(header.getvalue())
+        for block in [column] if isinstance(column, np.ndarray) else column:
+            block = np.ascontiguousarray(block, dtype)
+            add(block)
+            out.write(block.data)
+            written += len(block)
+    if written != len(column):
+        raise RuntimeError(f"{file.name} has {written} rows; expected {len(column)}")
 
 
 def load_array(file: Path, length: int | None, *dtypes: type) -> np.ndarray:
@@ -42,3 +75,20 @@ def load_array(file: Path, length: int | None, *dtypes: type) -> np.ndarray:
         raise ValueError(f"Store.open: {str(file)!r} has {len(array)} rows; expected {length}: {AGAIN}")
     # A plain view of the mapped pages: indexing np.memmap itself costs a wrapper per call.
     return array.view(np.ndarray)
+
+
+def in_blocks(column: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Parts of a column, each with its first row; what was mapped for one is released before the next."""
+    for start in range(0, len(column), BLOCK):
+        yield start, column[start : start + BLOCK]
+        release(column)
+
+
+def release(*columns: np.ndarray) -> None:
+    """Let go of the pages of memory-mapped columns that were read: they count as memory of the process until then."""
+    for column in columns:
+        base: Any = column
+        while base is not None and not isinstance(base, np.memmap):
+            base = getattr(base, "base", None)
+        if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+            base._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]

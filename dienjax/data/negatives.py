@@ -14,6 +14,7 @@ HISTORY, CANDIDATE = 0, 1
 """The two streams of a sample: negatives of its history slots, and of its candidates."""
 
 ATTEMPTS = 32
+BLOCK = 1 << 20
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -97,7 +98,8 @@ class Negatives:
         self.item_E, self.pool, self.seed, self.how = item_E, pool, seed, how
         items = int(item_E.max(initial=-1)) + 1
         last_I = np.full(items, -1, np.int64)
-        last_I[item_E[pool]] = pool
+        for start in range(0, len(pool), BLOCK):  # a pool of a hundred million rows may be a memory-mapped file
+            last_I[item_E[pool[start : start + BLOCK]]] = pool[start : start + BLOCK]
         drawable = np.flatnonzero(last_I >= 0)
         if len(drawable) < 2:
             raise ValueError(

@@ -6,8 +6,8 @@ events/<behaviour>.npy   users/<field>.npy      vocab/<table>.parquet
 splits/<split>/user.npy, end.npy, and with fixed candidates time.npy, first.npy, label.npy, candidate/<field>.npy
 """
 
-import functools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dienjax.data.mapped import AGAIN, load_array, save_array
+from dienjax.data.mapped import AGAIN, Column, load_array, save_array
 from dienjax.data.values import read_values
 from dienjax.errors import nearest
 from dienjax.schema import Behaviour, Dense, Schema, Side, Sparse, check_names
@@ -28,6 +28,7 @@ from dienjax.storage.manifest import damage, manifest_of, read_manifest
 
 FORMAT, VERSION = "dienjax event store", 3
 TIMES = np.int64, np.float64
+ENDS = re.compile("splits/([^/]*)/end")
 
 
 @dataclass(frozen=True)
@@ -245,21 +246,15 @@ def write_store(
     *,
     schema: Schema,
     info: dict[str, Any],
-    offsets: np.ndarray,
-    events: Mapping[str, np.ndarray],
-    time_E: np.ndarray,
-    raw_item_E: np.ndarray,
-    train_row: np.ndarray,
-    splits: Mapping[str, Samples],
+    columns: Mapping[str, Column],
     vocab: Mapping[str, pd.DataFrame],
     user_values: pd.Series,
-    users: Mapping[str, np.ndarray] | None = None,
-    hist_label_E: np.ndarray | None = None,
     force: bool = False,
 ) -> Store:
     """Write a store and open it; it is written under a hidden name and then renamed, so it is complete or absent.
 
-    `info` gains the format, version, schema hash and samples per split.
+    `columns` has the column of each .npy file by its name in the store, such as "splits/train/end", in the dtype that
+    `Store` says. `info` gains the format, version, schema hash and samples per split.
 
     Raises:
       FileExistsError: the folder exists and is not a store, or is one and `force` is False.
@@ -268,39 +263,20 @@ def write_store(
     path = Path(path).absolute()
     force = force or is_empty(path)
     check_free(path, force, PURPOSE)
-    check_names("split", [*splits])
-    fields = [b.name for b in schema.behaviours]
+    samples = {m[1]: len(column) for name, column in columns.items() if (m := ENDS.fullmatch(name))}
+    check_names("split", [*samples])
     info = info | {
         "format": FORMAT,
         "version": VERSION,
         "schema_hash": schema.hash,
-        "hist_label": hist_label_E is not None,
-        "samples": {name: len(samples) for name, samples in splits.items()},
-        "fixed_candidates": [name for name, samples in splits.items() if samples.candidates is not None],
+        "hist_label": "hist_label" in columns,
+        "samples": samples,
+        "fixed_candidates": [name for name in samples if f"splits/{name}/first" in columns],
     }
     with new_folder(path, force, PURPOSE) as partial:
         with manifest_of(partial) as record:
-            save = functools.partial(save_array, record)
-            save(partial / "offsets.npy", offsets, np.int64)
-            save(partial / "time.npy", time_E)
-            save(partial / "raw_item.npy", raw_item_E, np.int32)
-            save(partial / "train_row.npy", train_row, np.int64)
-            for name in fields:
-                save(partial / "events" / f"{name}.npy", events[name], np.int32)
-            if hist_label_E is not None:
-                save(partial / "hist_label.npy", hist_label_E, np.float32)
-            for field in side(schema, "user"):
-                save(partial / "users" / f"{field.name}.npy", (users or {})[field.name], _dtype(field))
-            for name, samples in splits.items():
-                save(partial / "splits" / name / "user.npy", samples.user_N, np.int32)
-                save(partial / "splits" / name / "end.npy", samples.end_N, np.int64)
-                if (shown := samples.candidates) is not None:
-                    save(partial / "splits" / name / "first.npy", shown.first, np.int64)
-                    save(partial / "splits" / name / "time.npy", shown.time_N)
-                    save(partial / "splits" / name / "label.npy", shown.label_C, np.float32)
-                    for of in (*schema.behaviours, *side(schema, "candidate")):
-                        value = shown.field[of.name]
-                        save(partial / "splits" / name / "candidate" / f"{of.name}.npy", value, _dtype(of))
+            for name, column in columns.items():
+                save_array(record, partial / f"{name}.npy", column)
             (partial / "vocab").mkdir()
             for table, frame in vocab.items():
                 frame.to_parquet(partial / "vocab" / f"{table}.parquet", index=False)

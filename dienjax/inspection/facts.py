@@ -5,8 +5,9 @@ from typing import Literal
 
 import numpy as np
 
+from dienjax.data.mapped import BLOCK, in_blocks, release
 from dienjax.data.store import Samples, Store
-from dienjax.inspection.integrity import BLOCK, check, id_fields
+from dienjax.inspection.integrity import check, id_fields
 from dienjax.inspection.separation import aucs
 from dienjax.schema import UNKNOWN
 
@@ -108,8 +109,9 @@ def inspect(store: Store) -> Facts:
       ValueError: a damaged store, see `check`.
     """
     check(store)
-    first, last = store.time_E.min().item(), store.time_E.max().item()
-    unknown_before = {name: _unknown_before(id_E) for name, id_E in store.events.items()}
+    ends = [(time_r.min().item(), time_r.max().item()) for _, time_r in in_blocks(store.time_E)]
+    first, last = min(low for low, _ in ends), max(high for _, high in ends)
+    unknown_before = {name: UnknownBefore(id_E) for name, id_E in store.events.items()}
     splits = {name: _split(store, name, unknown_before) for name in store.splits}
     shown = store.info.get("protocol") in ("time", "user")
     return Facts(
@@ -124,8 +126,10 @@ def inspect(store: Store) -> Facts:
         time_unit=_unit(store, first, last),
         first=first,
         last=last,
-        activity=np.histogram(store.time_E, MOMENTS, (first, last))[0].tolist(),
-        hist_label_mean=None if store.hist_label_E is None else float(store.hist_label_E.mean(dtype=np.float64)),
+        activity=np.sum(
+            [np.histogram(time_r, MOMENTS, (first, last))[0] for _, time_r in in_blocks(store.time_E)], axis=0
+        ).tolist(),
+        hist_label_mean=None if store.hist_label_E is None else _mean(store.hist_label_E),
         tables={
             t.name: TableFacts(t.size, t.size - 2, [f.name for f in store.schema.id_fields if f.table == t.name])
             for t in store.schema.tables
@@ -144,7 +148,7 @@ def percentiles(count_L: np.ndarray) -> dict[str, int | None]:
     return {str(p): int(np.searchsorted(below_L, -(-p * total // 100))) if total else None for p in PERCENTS}
 
 
-def _split(store: Store, name: str, unknown_before: dict[str, np.ndarray]) -> SplitFacts:
+def _split(store: Store, name: str, unknown_before: dict[str, "UnknownBefore"]) -> SplitFacts:
     samples = store.samples(name)
     shown = samples.candidates
     count_U = np.diff(store.offsets)
@@ -167,7 +171,8 @@ def _split(store: Store, name: str, unknown_before: dict[str, np.ndarray]) -> Sp
         leaks += int(((length_n > 0) & (latest_n > time_n)).sum())
         ties += int(((length_n > 0) & (latest_n == time_n)).sum())
         for field, before in unknown_before.items():
-            unknown_in_history[field] += int((before[end_n] - before[first_n]).sum(dtype=np.int64))
+            unknown_in_history[field] += int((before.row(end_n) - before.row(first_n)).sum())
+        release(samples.user_N, samples.end_N, store.time_E)
     auc_alone, auc_unknown = aucs(store, shown) if shown else ({}, {})
     history_events = int(length_count_L @ np.arange(len(length_count_L)))
     return SplitFacts(
@@ -176,13 +181,13 @@ def _split(store: Store, name: str, unknown_before: dict[str, np.ndarray]) -> Sp
         users_without_history=int(has_empty_U.sum()),
         candidates=len(shown.label_C) if shown else None,
         k_max=int(np.diff(shown.first).max(initial=0)) if shown else None,
-        label_mean=float(shown.label_C.mean(dtype=np.float64)) if shown and len(shown.label_C) else None,
+        label_mean=_mean(shown.label_C) if shown and len(shown.label_C) else None,
         history=percentiles(length_count_L),
         history_bins=_by_magnitude(length_count_L),
         unknown={
             "candidate": _unknown_candidates(store, samples),
             "history": {f: n / history_events if history_events else None for f, n in unknown_in_history.items()},
-            "user": {f.name: _unknown(store.users[f.name][samples.user_N]) for f in id_fields(store, "user")},
+            "user": {f.name: _unknown(store.users[f.name], samples.user_N) for f in id_fields(store, "user")},
         },
         first=min((low for low, _ in spans), default=None),
         last=max((high for _, high in spans), default=None),
@@ -196,20 +201,38 @@ def _split(store: Store, name: str, unknown_before: dict[str, np.ndarray]) -> Sp
 
 def _unknown_candidates(store: Store, samples: Samples) -> dict[str, Share]:
     if samples.candidates is None:
-        return {name: _unknown(id_E[samples.end_N]) for name, id_E in store.events.items()}
+        return {name: _unknown(id_E, samples.end_N) for name, id_E in store.events.items()}
     names = [*store.events, *(f.name for f in id_fields(store, "candidate"))]
     return {name: _unknown(samples.candidates.field[name]) for name in names}
 
 
-def _unknown(ids: np.ndarray) -> Share:
-    return np.count_nonzero(ids == UNKNOWN) / len(ids) if len(ids) else None
+def _unknown(ids: np.ndarray, rows: np.ndarray | None = None) -> Share:
+    """The share of unknown ids, of all or in these rows."""
+    found = 0
+    for _, part in in_blocks(ids if rows is None else rows):
+        found += int(np.count_nonzero((part if rows is None else ids[part]) == UNKNOWN))
+        release(ids)
+    n = len(ids if rows is None else rows)
+    return found / n if n else None
 
 
-def _unknown_before(id_E: np.ndarray) -> np.ndarray:
-    """The number of unknown ids before each event row and before the end [E + 1]."""
-    before = np.zeros(len(id_E) + 1, np.int32 if len(id_E) < 1 << 31 else np.int64)
-    np.cumsum(id_E == UNKNOWN, out=before[1:])
-    return before
+def _mean(value_R: np.ndarray) -> float:
+    return float(sum(value_r.sum(dtype=np.float64) for _, value_r in in_blocks(value_R)) / len(value_R))
+
+
+class UnknownBefore:
+    """The number of unknown ids before any event row, from a bit per event and a count per 64 events."""
+
+    def __init__(self, id_E: np.ndarray) -> None:
+        bits = [np.packbits(id_r == UNKNOWN, bitorder="little") for _, id_r in in_blocks(id_E)]
+        byte = np.concatenate([*bits, np.zeros(8, np.uint8)])  # one word more: the end is a row too
+        self.word = byte[: len(byte) // 8 * 8].view(np.uint64)
+        self.before = np.cumsum(np.bitwise_count(self.word), dtype=np.int64) - np.bitwise_count(self.word)
+
+    def row(self, row_n: np.ndarray) -> np.ndarray:
+        """How many are before each of these rows, or before the end."""
+        at, inside = row_n >> 6, (np.uint64(1) << (row_n & 63).astype(np.uint64)) - np.uint64(1)
+        return self.before[at] + np.bitwise_count(self.word[at] & inside)
 
 
 def _by_magnitude(count_L: np.ndarray) -> list[int]:

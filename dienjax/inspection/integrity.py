@@ -2,11 +2,9 @@
 
 import numpy as np
 
+from dienjax.data.mapped import BLOCK, in_blocks, release
 from dienjax.data.store import Candidates, Store, side
 from dienjax.schema import UNKNOWN, Behaviour, Side, Sparse
-
-BLOCK = 1 << 20
-"""Samples checked at a time, so that arrays stay small however long a split is."""
 
 
 def check(store: Store) -> None:
@@ -43,15 +41,20 @@ def _check_finite(store: Store) -> None:
     for name, shown in _shown(store):
         columns += [(f"splits/{name}/time.npy", shown.time_N), (f"splits/{name}/label.npy", shown.label_C)]
     for file, value in columns:
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            row = int(np.argmin(np.isfinite(value)))
-            raise _damage(store, file, f"row {row} is {value[row]}", "finite numbers")
+        for start, value_r in in_blocks(value) if value.dtype.kind == "f" else ():
+            if not np.isfinite(value_r).all():
+                row = int(np.argmin(np.isfinite(value_r)))
+                raise _damage(store, file, f"row {start + row} is {value_r[row]}", "finite numbers")
 
 
 def _check_order(store: Store) -> None:
     """Raises ValueError if times fall within a user; from one user to the next they may."""
-    fall = np.flatnonzero(store.time_E[1:] < store.time_E[:-1]) + 1
-    within = fall[store.offsets[np.searchsorted(store.offsets, fall)] != fall]
+    falls = []
+    for start, before_r in in_blocks(store.time_E[:-1]):
+        after_r = store.time_E[start + 1 : start + 1 + len(before_r)]
+        fall = start + 1 + np.flatnonzero(after_r < before_r)
+        falls.append(fall[store.offsets[np.searchsorted(store.offsets, fall)] != fall])
+    within = np.concatenate([*falls, np.zeros(0, np.int64)])
     if len(within):
         row = int(within[0])
         user = int(np.searchsorted(store.offsets, row, side="right")) - 1
@@ -72,9 +75,11 @@ def _check_ids(store: Store) -> None:
         columns += [(f"splits/{name}/candidate/{f.name}.npy", f.table, shown.field[f.name]) for f in of_candidates]
     for file, table, ids in columns:
         size = store.schema.table(table).size
-        if len(ids) and not (ids.min() >= UNKNOWN and ids.max() < size):
-            row = int(np.argmax((ids < UNKNOWN) | (ids >= size)))
-            raise _damage(store, file, f"row {row} holds id {ids[row]}", f"{UNKNOWN} to {size - 1}, table {table!r}")
+        for start, id_r in in_blocks(ids):
+            if not (id_r.min() >= UNKNOWN and id_r.max() < size):
+                row = int(np.argmax((id_r < UNKNOWN) | (id_r >= size)))
+                got = f"row {start + row} holds id {id_r[row]}"
+                raise _damage(store, file, got, f"{UNKNOWN} to {size - 1}, table {table!r}")
 
 
 def _check_samples(store: Store, name: str) -> None:
@@ -101,6 +106,7 @@ def _check_samples(store: Store, name: str) -> None:
                 f"one of {outside_n.sum():,} such samples",
                 f"{low_n[n]} to {high_n[n]}, the user's events",
             )
+        release(samples.user_N, samples.end_N)
 
 
 def _shown(store: Store) -> list[tuple[str, Candidates]]:

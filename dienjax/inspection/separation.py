@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from dienjax.data.mapped import BLOCK, release
 from dienjax.data.store import Candidates, Store
-from dienjax.inspection.integrity import BLOCK, id_fields
+from dienjax.inspection.integrity import id_fields
 from dienjax.schema import UNKNOWN
 
 BINS = 256
@@ -48,6 +49,7 @@ def _tallies(shown: Candidates, value_C: np.ndarray, size: int, edges: np.ndarra
         value_c = value_C[part] if edges is None else np.searchsorted(edges, value_C[part], side="right")
         half_c = np.repeat(np.arange(len(first) - 1) % 2, np.diff(first))
         tally += np.bincount((half_c * 2 + label_c.astype(np.int64)) * size + value_c, minlength=len(tally))
+        release(shown.first, shown.label_C, value_C)
     return tally.reshape(2, 2, size)
 
 

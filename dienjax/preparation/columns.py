@@ -195,7 +195,7 @@ def ids(column: pa.Array, name: str, type: pa.DataType, where: Where, required: 
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"column {name!r} cannot be read as {type} ({error}); convert it to text") from error
     if pa.types.is_floating(type):
-        column = pc.if_else(pc.is_nan(column), None, column)
+        column = pc.if_else(pc.is_nan(column), None, pc.add(column, 0.0))  # -0.0 is 0.0
     if required and column.null_count:
         row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise ValueError(f"column {name!r} has no value in {where(row)}; expected one in every row: drop these rows")
@@ -220,7 +220,8 @@ def ranked(parts: Sequence[pa.Array], untyped: Sequence[bool]) -> tuple[pa.Array
         if kinds == {pa.int64(), pa.float64()}:
             parts = [part.cast(pa.float64()) for part in parts]
         elif len(kinds) > 1:
-            raise ValueError(f"mixed types in two tables: {', '.join(sorted(map(str, kinds)))}; expected one type")
+            names = sorted(str(kind).removeprefix("large_") for kind in kinds)
+            raise ValueError(f"mixed types in two tables: {', '.join(names)}; expected one type")
     distinct = pa.chunked_array(parts).unique()
     values = distinct
     if all(untyped) or pa.types.is_floating(values.type):

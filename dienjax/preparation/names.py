@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dienjax.preparation.kernel import Fields
+from dienjax.preparation.settings import Fields
 
 RESERVED = frozenset(
     # what PaddedArrays keeps, and so predict; what a prediction is called; what an exported encoder gives to its scorer

@@ -9,9 +9,10 @@ from typing import get_args
 
 from dienjax.data.store import PURPOSE, Store
 from dienjax.errors import nearest
-from dienjax.preparation.kernel import Fields, Settings, build_store
+from dienjax.preparation.kernel import build_store
 from dienjax.preparation.names import refuse_label_leak, refuse_reserved
 from dienjax.preparation.read import Log, Roles
+from dienjax.preparation.settings import Fields, Settings
 from dienjax.preparation.sort import Engine, sort_tables
 from dienjax.preparation.splits import Fractions, Protocol
 from dienjax.preparation.tables import Table
@@ -48,8 +49,10 @@ def prepare(
 ) -> Store:
     """Write the event store of a log to the folder `out` and open it; data given in memory is left unchanged.
 
-    `events` has one row per event: a DataFrame, an Arrow table, or CSV, TSV or Parquet files (paths or a glob). Rows of
-    equal user and time keep their order. Fields are named after its columns. A missing attribute is unknown.
+    `events` has one row per event: a DataFrame, an Arrow table, or CSV, TSV or Parquet files (paths, folders or a
+    glob). A folder is the log of its files in the order of their paths; names such as day=2026-11-01 of folders in it
+    (Hive's partitions) are a column. Rows of equal user and time keep their order. Fields are named after the columns.
+    A missing attribute is unknown.
 
     Without impressions an event is a target if the user has an earlier one, and its negative is sampled:
 
@@ -75,7 +78,9 @@ def prepare(
       drop_duplicates: whether to keep only the first of several events of equal user, time and item.
       like: an earlier store: its values keep their ids, and new values are unknown.
       grow: whether new values get ids after those of `like` instead.
-      engine: "memory", or "duckdb" for a log larger than memory, with the same result; "auto" decides by file size.
+      engine: "memory"; "duckdb" for a log larger than memory; "spark" for a cluster, in the active session or a new
+        one, where the log and `out` are on a file system that all machines share. All give the same bytes; "auto"
+        takes memory or DuckDB by the size of the files.
       test_fraction: share of the users (protocol time: of the impressions) for testing.
       valid_fraction: share of the others for validation.
       user_id: whether the user is a feature too.
@@ -83,12 +88,18 @@ def prepare(
 
     Raises:
       ValueError: a column that does not exist or cannot be read, no events, no training sample, a single item.
+      ImportError, RuntimeError: the engine is not installed; Spark has no Java, cannot start or fails.
       FileExistsError: `out` exists, and is not a store or `force` is False; or a file of the log is in it.
     """
     out = Path(out).absolute()
     read = [log if isinstance(log, list | tuple) else [log] for log in (events, impressions)]
     files = [Path(path) for path in chain(*read) if isinstance(path, str | Path)]
     check_free(out, force or is_empty(out), PURPOSE, files)
+    for path in files:
+        if path.is_dir() and path.resolve() in out.resolve().parents:
+            raise ValueError(
+                f"prepare: the store {str(out)!r} is inside the log {str(path)!r}; expected a folder outside"
+            )
     protocol = protocol or ("last" if impressions is None else "time")
     fractions = Fractions(test_fraction, valid_fraction, seed)
     earlier = Store.open(like) if isinstance(like, str | Path) else like
@@ -117,7 +128,7 @@ def prepare(
         with hidden(out, folder=True) as folder:
             values, (log, *shown) = sort_tables(tables, folder, engine, progress)
             return build_store(
-                values, log, shown[0] if shown else None, fields, settings, out, columns=columns, force=force
+                values, log, shown[0] if shown else None, fields, settings, out, folder, columns=columns, force=force
             )
     except (FileExistsError, FileNotFoundError):
         raise

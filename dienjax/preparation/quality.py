@@ -15,10 +15,19 @@ def repeated(user_E: np.ndarray, time_E: np.ndarray, item_E: np.ndarray) -> np.n
     return again_E
 
 
-def items_with_several(item_E: np.ndarray, value_E: np.ndarray) -> int:
-    """The number of items that have more than one value (-1, a missing one, does not count)."""
-    known = value_E >= 0
-    item, value = item_E[known], value_E[known]
-    any_V = np.zeros(item.max(initial=-1) + 1, value.dtype)
-    any_V[item] = value
-    return len(np.unique(item[value != any_V[item]]))
+class ItemsWithSeveral:
+    """The items of a log that have more than one value (-1, a missing one, does not count), and how often it misses."""
+
+    def __init__(self, items: int) -> None:
+        self.value_I = np.full(items, -1, np.int32)
+        self.several_I = np.zeros(items, bool)
+        self.missing = 0
+
+    def add(self, item_E: np.ndarray, value_E: np.ndarray) -> None:
+        """Take in more events."""
+        known = value_E >= 0
+        self.missing += len(known) - int(np.count_nonzero(known))
+        item, value = item_E[known], value_E[known]
+        new = self.value_I[item] < 0
+        self.value_I[item[new]] = value[new]
+        self.several_I[item[value != self.value_I[item]]] = True

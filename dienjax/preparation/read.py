@@ -1,9 +1,8 @@
 """Logs as rows of Arrow columns, from CSV, TSV and Parquet files, DataFrames and Arrow tables."""
 
 import glob
-import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -11,19 +10,15 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as csv
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from dienjax.errors import nearest
 from dienjax.preparation import columns, expression
+from dienjax.preparation.files import BLOCK_ROWS, Source, once, open_file
+from dienjax.preparation.folder import files_in, key_types, with_keys
 
 Log: TypeAlias = pd.DataFrame | pa.Table | str | Path | Sequence[str | Path]
-"""A log in memory, or the files that hold it: a path, a glob or a list of them."""
-
-COMPRESSION = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
-DELIMITERS = (",", "\t", ";", "|")
-BLOCK_ROWS, BLOCK_BYTES = 1 << 20, 1 << 24
+"""A log in memory, or the files that hold it: a path, a folder, a glob or a list of them."""
 
 
 @dataclass(frozen=True)
@@ -49,34 +44,56 @@ class Roles:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What blocks of rows must agree in.
+
+    Attributes:
+      rows: how many.
+      dates: whether the times are seconds since 1970.
+      dtype: of the times.
+      largest: the largest magnitude among whole times.
+      numeric: expressions and columns that they compare with text, where every value is a number.
+    """
+
+    rows: int
+    dates: bool
+    dtype: np.dtype
+    largest: int
+    numeric: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class Rows:
     """Some rows of a log: times (int64 or float64), values of the id columns, numbers (float32).
 
     Attributes:
-      dates: whether the times are seconds since 1970.
-      untyped: whether the values come from a text file, which cannot say what is a number.
+      untyped: whether all values of the log come from text files, which cannot say what is a number.
     """
 
     time_R: np.ndarray
     ids: dict[str, pa.Array]
     numbers: dict[str, np.ndarray]
-    dates: bool
+    facts: Facts
     untyped: bool
 
 
 @dataclass(frozen=True)
-class Source:
-    """A table to read: its column types by name, and its rows, a few columns at a time."""
+class Reading:
+    """How the sources of a log are read.
 
-    name: str
+    Attributes:
+      columns: the columns that each expression of the roles reads.
+      types: the type of each id column.
+      texts: expressions and columns that they compare with text.
+      untyped: as in `Rows`.
+    """
+
+    sources: list[Source]
+    roles: Roles
+    columns: dict[str, list[str]]
     types: dict[str, pa.DataType]
-    batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
-    first_line: int = 0
-    bytes: int = 0
-
-    def where(self, row: int) -> str:
-        """The name of a row in an error message: a line of a text file, a row (from 0) of anything else."""
-        return f"{'line' if self.first_line else 'row'} {row + self.first_line}{self.name and f' of {self.name}'}"
+    texts: frozenset[tuple[str, str]]
+    untyped: bool
 
 
 def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
@@ -87,48 +104,91 @@ def rows(log: Log, roles: Roles, progress: str = "") -> Iterator[Rows]:
       ValueError: a column that is missing or of mixed types, a missing user or item, a time or number that cannot be
         read (with its row and value), numbers compared with text, a broken or empty file (with what was read of it).
     """
+    reading = open_reading(log, roles)
+    agreed = Agreement(reading)
+    with tqdm(desc=progress, unit=" rows", unit_scale=True, disable=None if progress else True) as bar:
+        for source in reading.sources:
+            for block in blocks(source, reading, agreed.numeric):
+                agreed.add(block.facts)
+                yield block
+                bar.update(block.facts.rows)
+    agreed.end()
+
+
+def open_reading(log: Log, roles: Roles) -> Reading:
+    """How a log is read; no rows are read yet.
+
+    Raises:
+      ValueError: a column that is missing or of mixed types; and see `open_log`.
+    """
     sources = open_log(log, roles)
     read = {text: expression.names_in(text, sources[0].types) for text in roles.numbers.values()}
-    needed = list(dict.fromkeys([*roles.ids, roles.time, *(name for names in read.values() for name in names)]))
     for source in sources:
-        for name in needed:
+        for name in (*roles.ids, roles.time, *(name for names in read.values() for name in names)):
             if name not in source.types:
                 raise ValueError(f"column {name!r} is missing{_of(source.name)}; {nearest(name, source.types)}")
     types = {name: columns.id_type(name, [s.types[name] for s in sources]) for name in roles.ids}
-    texts = {(e, name) for e in read if e not in read[e] for name in expression.meant_as_text(e)}
-    kinds, dtypes, largest = set(), set(), 0
-    with tqdm(desc=progress, unit=" rows", unit_scale=True, disable=None if progress else True) as bar:
-        for source in sources:
-            start = 0
-            for batch in source.batches(needed):
+    texts = frozenset((e, name) for e in read if e not in read[e] for name in expression.meant_as_text(e))
+    return Reading(sources, roles, read, types, texts, all(s.first_line for s in sources))
 
-                def where(row: int, source: Source = source, start: int = start) -> str:
-                    return source.where(start + row)
 
-                time_R, kind = columns.times(batch.column(roles.time), roles.time, where)
-                kinds.add(kind)
-                if len(kinds) > 1:
-                    raise ValueError(f"time column {roles.time!r} holds numbers and dates; expected one kind")
-                dtypes.add(time_R.dtype)
-                largest = max(largest, columns.largest_whole(time_R))
-                columns.refuse_mixed(roles.time, dtypes, largest)
-                ids = {
-                    n: columns.ids(batch.column(n), n, types[n], where, n not in roles.attributes) for n in roles.ids
-                }
-                number = {
-                    n: expression.numbers(batch, read[e], e, where, n == roles.unit) for n, e in roles.numbers.items()
-                }
-                texts = {(e, name) for e, name in texts if expression.holds_numbers(batch.column(name))}
-                yield Rows(time_R, ids, number, kind == "date", all(s.first_line for s in sources))
-                start += len(batch)
-                bar.update(len(batch))
-    if not kinds:
-        raise ValueError(f"no rows{_of(', '.join(s.name for s in sources[:3]))}; expected at least one event")
-    for text, name in sorted(texts):
-        raise ValueError(
-            f"expression {text!r} compares {name!r} with text, and every value of it is a number; expected one kind: "
-            "write numbers without quotes"
-        )
+def blocks(source: Source, reading: Reading, numeric: frozenset[tuple[str, str]]) -> Iterator[Rows]:
+    """The rows of one source, checked by themselves; `numeric` are the texts of the reading to look at."""
+    roles, start = reading.roles, 0
+    names = (*roles.ids, roles.time, *(name for read in reading.columns.values() for name in read))
+    for batch in source.batches(list(dict.fromkeys(names))):
+
+        def where(row: int, start: int = start) -> str:
+            return source.where(start + row)
+
+        time_R, kind = columns.times(batch.column(roles.time), roles.time, where)
+        ids = {
+            n: columns.ids(batch.column(n), n, reading.types[n], where, n not in roles.attributes) for n in roles.ids
+        }
+        number = {
+            n: expression.numbers(batch, reading.columns[e], e, where, n == roles.unit)
+            for n, e in roles.numbers.items()
+        }
+        numeric = frozenset((e, name) for e, name in numeric if expression.holds_numbers(batch.column(name)))
+        facts = Facts(len(batch), kind == "date", time_R.dtype, columns.largest_whole(time_R), numeric)
+        yield Rows(time_R, ids, number, facts, reading.untyped)
+        start += len(batch)
+
+
+class Agreement:
+    """What the blocks of a log have in common so far: see `Facts`. Refuses what no type could hold together."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading, self.numeric = reading, reading.texts
+        self.kinds: set[bool] = set()
+        self.dtypes: set[np.dtype] = set()
+        self.largest = 0
+
+    def add(self, facts: Facts) -> None:
+        """Take in one more block.
+
+        Raises:
+          ValueError: dates beside numbers, or whole numbers beyond 2^53 beside fractions.
+        """
+        name = self.reading.roles.time
+        self.kinds.add(facts.dates)
+        if len(self.kinds) > 1:
+            raise ValueError(f"time column {name!r} holds numbers and dates; expected one kind")
+        self.dtypes.add(facts.dtype)
+        self.largest = max(self.largest, facts.largest)
+        columns.refuse_mixed(name, self.dtypes, self.largest)
+        self.numeric &= facts.numeric
+
+    def end(self) -> None:
+        """Raise ValueError if there were no rows, or if an expression compares a column of numbers with text."""
+        if not self.kinds:
+            names = ", ".join(source.name for source in self.reading.sources[:3])
+            raise ValueError(f"no rows{_of(names)}; expected at least one event")
+        for text, name in sorted(self.numeric):
+            raise ValueError(
+                f"expression {text!r} compares {name!r} with text, and every value of it is a number; expected one "
+                "kind: write numbers without quotes"
+            )
 
 
 def open_log(log: Log, roles: Roles) -> list[Source]:
@@ -146,7 +206,7 @@ def open_log(log: Log, roles: Roles) -> list[Source]:
     paths = [log] if isinstance(log, str | Path) else log
     if not isinstance(paths, Sequence) or not paths or not all(isinstance(p, str | Path) for p in paths):
         raise TypeError(f"a log is a {type(log).__name__}; expected a DataFrame, an Arrow table, a path or paths")
-    return [_file(path, roles) for pattern in paths for path in _matching(str(pattern))]
+    return [source for pattern in paths for source in _matching(str(pattern), {*roles.ids, roles.time})]
 
 
 def column_names(log: Log, roles: Roles) -> list[str]:
@@ -167,25 +227,28 @@ def _of(name: str) -> str:
     return f" of {name}" if name else ""
 
 
-def _matching(pattern: str) -> list[str]:
-    if os.path.isdir(pattern):
-        raise ValueError(f"{pattern!r} is a folder; expected files: name them by a glob, {pattern}/*.parquet")
+def _matching(pattern: str, likely: set[str]) -> list[Source]:
+    """The files of a path, a folder or a glob of either, in order of their paths."""
     found = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
     if not found:
-        raise FileNotFoundError(f"no file {pattern!r}; expected a CSV, TSV or Parquet file, or a glob of them")
-    return found
-
-
-def _once(names: Sequence[str], source: str = "") -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"column {name!r} occurs more than once{_of(source)}; give each its own name")
+        raise FileNotFoundError(f"no file {pattern!r}; expected a CSV, TSV or Parquet file, a folder or a glob of them")
+    sources, folders = [], [path for path in found if os.path.isdir(path)]
+    for path in found:
+        if any(path.startswith(os.path.join(folder, "")) and path != folder for folder in folders):
+            continue  # of a glob such as log/**, which also has what is in the folders that it has
+        if path not in folders:
+            sources.append(open_file(path, likely))
+            continue
+        files = files_in(path)
+        types = key_types([keys for _, keys in files])
+        sources += [with_keys(open_file(file, likely), keys, types) for file, keys in files]
+    return sources
 
 
 def _to_arrow(frame: pd.DataFrame, roles: Roles) -> pa.Table:
     """The columns of a DataFrame that are read, without copying what numpy holds."""
     names = [str(c) for c in frame.columns]
-    _once(names)
+    once(names)
     wanted = {*roles.ids, roles.time}.union(*(expression.names_in(e, names) for e in roles.numbers.values()))
     arrays = {}
     for i, name in enumerate(names):
@@ -206,89 +269,6 @@ def _to_arrow(frame: pd.DataFrame, roles: Roles) -> pa.Table:
 
 
 def _table(table: pa.Table) -> Source:
-    _once(table.column_names)
+    once(table.column_names)
     types = dict(zip(table.schema.names, table.schema.types, strict=True))
-    return Source("", types, lambda wanted: iter(table.select(wanted).to_batches(BLOCK_ROWS)), bytes=table.nbytes)
-
-
-def _file(path: str, roles: Roles) -> Source:
-    stem, suffix = os.path.splitext(path)
-    if suffix in (".zip", ".xz", ".7z", ".tar"):
-        raise ValueError(
-            f"{path!r} is compressed as {suffix}; expected plain, {', '.join(COMPRESSION)}: decompress it first"
-        )
-    if os.path.getsize(path) == 0:
-        raise ValueError(f"{path!r} is empty; expected a header and rows")
-    if suffix in (".parquet", ".pq"):
-        return _parquet(path)
-    text = os.path.splitext(stem)[1] if suffix in COMPRESSION else suffix
-    return _text(path, COMPRESSION.get(suffix), "\t" if text in (".tsv", ".tab") else None, roles)
-
-
-def _parquet(path: str) -> Source:
-    def read(wanted: list[str]) -> Iterator[pa.RecordBatch]:
-        done = 0
-        try:
-            # Reading ahead takes memory and gained nothing.
-            with pq.ParquetFile(path, pre_buffer=False) as file:
-                for batch in file.iter_batches(BLOCK_ROWS, columns=wanted):
-                    yield batch.select(wanted)
-                    done += len(batch)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{path!r} cannot be read after {done:,} rows: {error}") from error
-
-    try:
-        with pq.ParquetFile(path) as file:
-            schema, size = file.schema_arrow, file.metadata.num_rows * len(file.schema_arrow) * 16
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path!r} is not a Parquet file: {error}") from error
-    _once(schema.names, path)
-    return Source(path, dict(zip(schema.names, schema.types, strict=True)), read, bytes=size)
-
-
-def _text(path: str, compression: str | None, delimiter: str | None, roles: Roles) -> Source:
-    """A text file with a header. Every value is read as text; only an empty field is missing, "NA" is a value."""
-
-    def stream() -> pa.NativeFile:
-        return pa.input_stream(path, compression=compression)
-
-    def read(wanted: list[str]) -> Iterator[pa.RecordBatch]:
-        done = 0
-        try:
-            # One thread: Arrow then knows the number of a broken line, and decoding is not slower.
-            with csv.open_csv(
-                stream(),
-                csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
-                parsing,
-                csv.ConvertOptions(
-                    column_types={name: pa.string() for name in wanted},
-                    include_columns=wanted,
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                    null_values=[""],
-                ),
-            ) as reader:
-                for batch in reader:
-                    yield batch
-                    done += len(batch)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(
-                f"{path!r} is broken after {done:,} rows: {error}; repair the file, or cut it there"
-            ) from error
-
-    try:
-        with io.TextIOWrapper(stream(), encoding="utf-8-sig", errors="replace") as file:
-            header = file.readline().rstrip("\r\n")
-    except OSError as error:
-        raise ValueError(f"{path!r} cannot be read: {error}; expected UTF-8 text with a header") from error
-    if delimiter is None:
-        # The one that makes most of the wanted columns appear, the comma among equals.
-        wanted = {*roles.ids, roles.time}
-        delimiter = max(DELIMITERS, key=lambda d: len(wanted & {n.strip('"') for n in header.split(d)}))
-    # Tab-separated files have no quotes: there a quote is part of a value.
-    quote = False if delimiter == "\t" else '"'
-    parsing = csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=bool(quote))
-    names = [n if quote is False else n.strip('"') for n in header.split(delimiter)]
-    _once(names, path)
-    size = os.path.getsize(path) * (5 if compression else 1) * 3
-    return Source(path, dict.fromkeys(names, pa.string()), read, first_line=2, bytes=size)
+    return Source("", types, lambda wanted: iter(table.select(wanted).to_batches(BLOCK_ROWS)), table.nbytes)

@@ -1,4 +1,4 @@
-"""A log sorted by (user, time), with codes for its values: in memory or, if it is larger, by DuckDB; equal results."""
+"""A log sorted by (user, time), with codes for its values: in memory, or on disk by DuckDB or Spark; equal results."""
 
 import os
 from collections.abc import Sequence
@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from dienjax.preparation.columns import largest_whole, refuse_mixed
+from dienjax.preparation.on_disk import blocks
 from dienjax.preparation.sort_duckdb import sort_with_duckdb
 from dienjax.preparation.sort_memory import sort_in_memory
+from dienjax.preparation.sort_spark import sort_with_spark
 from dienjax.preparation.tables import Sorted, Table, Values
 
-Engine = Literal["auto", "memory", "duckdb"]
+Engine = Literal["auto", "memory", "duckdb", "spark"]
 
 
 def sort_tables(
@@ -20,7 +22,7 @@ def sort_tables(
     """The distinct values of each id column in ascending order, shared by all tables, and each table sorted.
 
     Args:
-      folder: an existing folder for what DuckDB leaves on disk; the arrays are memory-mapped from it.
+      folder: an existing folder for what DuckDB and Spark leave on disk: the columns are read from it.
       engine: auto takes DuckDB for files that may need more than half of the free memory, if it is installed.
 
     Raises:
@@ -31,14 +33,16 @@ def sort_tables(
         engine = "duckdb" if find_spec("duckdb") and _is_large(tables) else "memory"
     if engine == "memory":
         values, result = sort_in_memory(tables, progress)
+    elif engine == "spark":
+        values, result = sort_with_spark(tables, folder)
     else:
         values, result = sort_with_duckdb(tables, folder, progress)
     if len({rows.dates for rows in result}) > 1:
         kinds = ", ".join(f"{t.name}: {'dates' if r.dates else 'numbers'}" for t, r in zip(tables, result, strict=True))
         raise ValueError(f"prepare: the times are of two kinds ({kinds}); expected the same in both: convert one")
-    times = [rows.time_R for rows in result]
-    if len(dtypes := {time_R.dtype for time_R in times}) > 1:
-        refuse_mixed(tables[0].roles.time, dtypes, max(map(largest_whole, times)))
+    if len(dtypes := {rows.time_R.dtype for rows in result}) > 1:
+        largest = max(largest_whole(time_r) for rows in result for time_r in blocks(rows.time_R))
+        refuse_mixed(tables[0].roles.time, dtypes, largest)
     return values, result
 
 

@@ -1,13 +1,13 @@
 """Sorting a log that is larger than memory: DuckDB reads, joins and sorts it on disk."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from dienjax.preparation.on_disk import write_columns
 from dienjax.preparation.read import BLOCK_ROWS, Rows
 from dienjax.preparation.tables import Sorted, Table, Values, rank_columns
 
@@ -16,7 +16,7 @@ MEMORY = "1GB"
 
 
 def sort_with_duckdb(tables: Sequence[Table], folder: Path, progress: bool = False) -> tuple[Values, list[Sorted]]:
-    """What `sort_tables` returns, with arrays memory-mapped from files in `folder`.
+    """What `sort_tables` returns, with columns in files of `folder`.
 
     Raises:
       ImportError: DuckDB is not installed.
@@ -29,6 +29,7 @@ def sort_with_duckdb(tables: Sequence[Table], folder: Path, progress: bool = Fal
     try:
         settings: dict[str, Any] = {"memory_limit": MEMORY, "temp_directory": str(folder / "spill")}
         with duckdb.connect(str(folder / "log.duckdb"), config=settings) as database:
+            database.execute("SET enable_progress_bar = false")  # it goes to standard output, even to a pipe
             return _sort(database, tables, folder, progress)
     except duckdb.OperationalError as error:
         raise OSError(f"DuckDB cannot sort the log: {error}") from error
@@ -43,7 +44,11 @@ def _sort(database: Any, tables: Sequence[Table], folder: Path, progress: bool) 
     def distinct(i: int, name: str) -> pa.Array:
         c = f"id{tables[i].roles.ids.index(name)}"
         found = database.sql(f"SELECT DISTINCT {c} FROM rows{i} WHERE {c} IS NOT NULL").to_arrow_table()
-        owned[i, name] = found.column(0).combine_chunks()
+        column = found.column(0)
+        # 2 GiB of text do not fit in one array of 32-bit offsets.
+        owned[i, name] = (
+            column.cast(pa.large_string()) if pa.types.is_string(column.type) else column
+        ).combine_chunks()
         return owned[i, name]
 
     owned: dict[tuple[int, str], pa.Array] = {}
@@ -53,7 +58,7 @@ def _sort(database: Any, tables: Sequence[Table], folder: Path, progress: bool) 
         database.register("known", known)
         database.execute(f"CREATE TABLE code{i}_{tables[i].roles.ids.index(name)} AS SELECT * FROM known")
         database.unregister("known")
-    return values, [_fetch(database, i, table, folder, loaded[i].dates) for i, table in enumerate(tables)]
+    return values, [_fetch(database, i, table, folder, loaded[i].facts.dates) for i, table in enumerate(tables)]
 
 
 def _load(database: Any, i: int, table: Table, progress: bool) -> Rows:
@@ -78,10 +83,7 @@ def _load(database: Any, i: int, table: Table, progress: bool) -> Rows:
 
 
 def _fetch(database: Any, i: int, table: Table, folder: Path, dates: bool) -> Sorted:
-    """The sorted rows of table i, written to files block by block and memory-mapped from there.
-
-    They are not written through a memory map: on a full disk a signal would kill the process, without an error.
-    """
+    """The sorted rows of table i, written to files block by block."""
     ids, numbers = table.roles.ids, list(table.roles.numbers)
     codes = [f"coalesce(code{i}_{c}.code, -1) AS code{c}" for c in range(len(ids))]
     joins = [f"LEFT JOIN code{i}_{c} ON rows{i}.id{c} = code{i}_{c}.value" for c in range(len(ids))]
@@ -89,12 +91,9 @@ def _fetch(database: Any, i: int, table: Table, folder: Path, dates: bool) -> So
         f"SELECT rows{i}.time, {', '.join([*codes, *(f'number{c}' for c in range(len(numbers)))])} "
         f"FROM rows{i} {' '.join(joins)} ORDER BY code0, time, row"
     )
-    with ExitStack() as stack:
-        paths = [folder / f"{i}_{c}" for c in range(1 + len(ids) + len(numbers))]
-        files = [stack.enter_context(open(path, "wb")) for path in paths]
-        for batch in result.to_arrow_reader(BLOCK_ROWS):
-            columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
-            for file, column in zip(files, columns, strict=True):
-                file.write(column.data)
-    time_R, *rest = (np.memmap(p, c.dtype, mode="r").view(np.ndarray) for p, c in zip(paths, columns, strict=True))
+    blocks = (
+        [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+        for batch in result.to_arrow_reader(BLOCK_ROWS)
+    )
+    time_R, *rest = write_columns([folder / f"{i}_{c}" for c in range(1 + len(ids) + len(numbers))], blocks)
     return Sorted(time_R, dict(zip(ids, rest, strict=False)), dict(zip(numbers, rest[len(ids) :], strict=True)), dates)

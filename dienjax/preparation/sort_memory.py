@@ -27,7 +27,7 @@ def sort_in_memory(tables: Sequence[Table], progress: bool = False) -> tuple[Val
         number = {name: number_R[order] for name, number_R in all_rows.numbers.items()}
         for name in code:
             code[name] = code[name][order]
-        result.append(Sorted(all_rows.time_R[order], code, number, all_rows.dates))
+        result.append(Sorted(all_rows.time_R[order], code, number, all_rows.facts.dates))
     return values, result
 
 

@@ -1,11 +1,19 @@
-"""Training, validation and test splits: each protocol as a pure function from a sorted log to its samples."""
+"""Training, validation and test splits: each protocol as a pure function from whole users to their samples.
 
+What the users share is decided before: the part of each user, or the times at which validation and testing begin.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 Protocol = Literal["last", "all", "time", "user"]
+
+PARTS = ("train", "valid", "test")
+NONE = -1
+"""The part of a user who has no samples; otherwise it is a position among `PARTS`."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +42,14 @@ class Fractions:
     seed: int
 
 
-def last(offsets: np.ndarray, fractions: Fractions) -> Split:
+def last(offsets: np.ndarray, part_U: np.ndarray) -> Split:
     """Users split at random, the target is the last event (DIEN paper); `train_all` has the training users' targets."""
     count_U = np.diff(offsets)
-    parts = _split_users(count_U >= 2, fractions)
-    train_U = marked(parts["train"], len(count_U))
+    train_U = part_U == 0
     train_E = np.repeat(train_U, count_U)
     target_E = train_E.copy()
     target_E[offsets[:-1][count_U > 0]] = False
-    ends = {name: offsets[user + 1] - 1 for name, user in parts.items()}
+    ends = {name: offsets[1:][part_U == part] - 1 for part, name in enumerate(PARTS)}
     return Split(train_E, train_U, ends | {"train_all": np.flatnonzero(target_E)}, {})
 
 
@@ -58,33 +65,75 @@ def leave_one_out(offsets: np.ndarray) -> Split:
     return Split(train_E, count_U >= 4, ends, {})
 
 
-def by_user(offsets: np.ndarray, user_N: np.ndarray, fractions: Fractions) -> Split:
+def by_user(offsets: np.ndarray, user_N: np.ndarray, part_U: np.ndarray) -> Split:
     """Impressions split by user: all those of a user are in the same split."""
-    U = len(offsets) - 1
-    parts = _split_users(marked(user_N, U), fractions)
-    shown = {name: np.flatnonzero(marked(user, U)[user_N]) for name, user in parts.items()}
+    shown = {name: np.flatnonzero(part_U[user_N] == part) for part, name in enumerate(PARTS)}
     # Users without impressions test nothing: what they did may be known.
-    train_U = ~marked(np.concatenate([parts["valid"], parts["test"]]), U)
+    train_U = part_U <= 0
     return Split(np.repeat(train_U, np.diff(offsets)), train_U, {}, shown)
 
 
 def by_time(
-    offsets: np.ndarray, time_E: np.ndarray, user_N: np.ndarray, time_N: np.ndarray, fractions: Fractions
+    offsets: np.ndarray, time_E: np.ndarray, user_N: np.ndarray, time_N: np.ndarray, begins: tuple[float, float]
 ) -> Split:
     """Impressions split by time: the latest for testing, those before for validation; one moment is never divided.
 
-    Training knows the events before the first impression of the validation split.
+    Training knows the events before the first impression of the validation split. `begins` is from `times_of_parts`.
     """
-    N, ordered_N = len(time_N), np.sort(time_N)
-    test_n = share(fractions.test, N)
-    valid_n = share(fractions.valid, N - test_n)
-    test_from = ordered_N[N - test_n] if test_n else np.inf
-    valid_from = ordered_N[N - test_n - valid_n] if valid_n else test_from
+    valid_from, test_from = begins
     part_N = (time_N >= valid_from).astype(int) + (time_N >= test_from)
-    shown = {name: np.flatnonzero(part_N == i) for i, name in enumerate(("train", "valid", "test"))}
+    shown = {name: np.flatnonzero(part_N == part) for part, name in enumerate(PARTS)}
     train_E = time_E < valid_from
     active = np.concatenate([np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[train_E], user_N[shown["train"]]])
     return Split(train_E, marked(active, len(offsets) - 1), {}, shown)
+
+
+def parts_of_users(eligible_U: np.ndarray, fractions: Fractions) -> np.ndarray:
+    """The part of each user (int8), drawn at random from those who are eligible."""
+    shuffled = np.random.default_rng(fractions.seed).permutation(np.flatnonzero(eligible_U))
+    test_n = share(fractions.test, len(shuffled))
+    valid_n = share(fractions.valid, len(shuffled) - test_n)
+    part_U = np.full(len(eligible_U), NONE, np.int8)
+    for name, users in zip(("test", "valid", "train"), np.split(shuffled, [test_n, test_n + valid_n]), strict=True):
+        part_U[users] = PARTS.index(name)
+    return part_U
+
+
+def times_of_parts(blocks: Callable[[], Iterator[np.ndarray]], N: int, fractions: Fractions) -> tuple[float, float]:
+    """When validation and testing begin, of N impressions with the times that `blocks()` gives, in any order."""
+    test_n = share(fractions.test, N)
+    valid_n = share(fractions.valid, N - test_n)
+    test_from = smallest(blocks, N - test_n) if test_n else np.inf
+    return smallest(blocks, N - test_n - valid_n) if valid_n else test_from, test_from
+
+
+def smallest(blocks: Callable[[], Iterator[np.ndarray]], k: int) -> float:
+    """The value that has k smaller or equal ones before it when all blocks (int64 or float64) are sorted.
+
+    Found 16 bits at a time by counting, so that the values need not be in memory together.
+    """
+    found, dtype = np.uint64(0), np.dtype(np.int64)
+    for shift in (48, 32, 16, 0):
+        count = np.zeros(1 << 16, np.int64)
+        for block in blocks():
+            dtype, key = block.dtype, _ordered(block)
+            if shift < 48:
+                key = key[key >> np.uint64(shift + 16) == found]
+            count += np.bincount((key >> np.uint64(shift) & np.uint64(0xFFFF)).astype(np.int64), minlength=1 << 16)
+        digit = int(np.searchsorted(np.cumsum(count), k, "right"))
+        k -= int(count[:digit].sum())
+        found = found << np.uint64(16) | np.uint64(digit)
+    bits = np.array([found])
+    negative = bits < np.uint64(1 << 63)
+    if dtype == np.float64:
+        return float(np.where(negative, ~bits, bits ^ np.uint64(1 << 63)).view(np.float64)[0])
+    return int((bits ^ np.uint64(1 << 63)).view(np.int64)[0])
+
+
+def _ordered(value: np.ndarray) -> np.ndarray:
+    """uint64 numbers in the order of int64 or float64 values."""
+    bits, sign = value.view(np.uint64), np.uint64(1 << 63)
+    return np.where(bits & sign, ~bits, bits ^ sign) if value.dtype == np.float64 else bits ^ sign
 
 
 def history_ends(user_E: np.ndarray, time_E: np.ndarray, user_N: np.ndarray, time_N: np.ndarray) -> np.ndarray:
@@ -111,14 +160,6 @@ def groups(user_R: np.ndarray, time_R: np.ndarray) -> np.ndarray:
 def share(fraction: float, n: int) -> int:
     """The fraction of n as a whole number; at least 1, unless either is 0."""
     return max(1, round(fraction * n)) if fraction and n else 0
-
-
-def _split_users(eligible_U: np.ndarray, fractions: Fractions) -> dict[str, np.ndarray]:
-    shuffled = np.random.default_rng(fractions.seed).permutation(np.flatnonzero(eligible_U))
-    test_n = share(fractions.test, len(shuffled))
-    valid_n = share(fractions.valid, len(shuffled) - test_n)
-    test, valid, train = (np.sort(part) for part in np.split(shuffled, [test_n, test_n + valid_n]))
-    return {"train": train, "valid": valid, "test": test}
 
 
 def marked(index: np.ndarray, n: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The input and output of sorting: tables to read, rows sorted by (user, time), and codes for the values of columns."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from dienjax.preparation.columns import ranked
 from dienjax.preparation.expression import names_in
-from dienjax.preparation.read import Log, Roles, Rows, column_names, log_bytes, rows
+from dienjax.preparation.on_disk import OnDisk
+from dienjax.preparation.read import Log, Reading, Roles, Rows, column_names, log_bytes, open_reading, rows
 
 Values = dict[str, pa.Array]
 """The distinct values of each id column, ascending; a code is a position among them."""
@@ -25,24 +26,29 @@ class Table:
 
     def rows(self, progress: bool) -> Iterator[Rows]:
         """The rows of `read.rows`; as everywhere here, an error names the table."""
-        with self._named():
+        with self.named():
             yield from rows(self.log, self.roles, f"read {self.name}" if progress else "")
 
+    def reading(self) -> Reading:
+        """How the rows are read; to be called inside `named`."""
+        return open_reading(self.log, self.roles)
+
     def column_names(self) -> list[str]:
-        with self._named():
+        with self.named():
             return column_names(self.log, self.roles)
 
     def columns_in(self, expression: str) -> list[str]:
         """The columns that an expression over the table reads."""
-        with self._named():
+        with self.named():
             return names_in(expression, column_names(self.log, self.roles))
 
     def bytes(self) -> int:
-        with self._named():
+        with self.named():
             return log_bytes(self.log, self.roles)
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
+    def named(self) -> Iterator[None]:
+        """Put the table's name before the text of an error."""
         try:
             yield
         except ValueError as error:
@@ -60,22 +66,13 @@ class Sorted:
       dates: whether the times are seconds since 1970.
     """
 
-    time_R: np.ndarray
-    code: dict[str, np.ndarray]
-    number: dict[str, np.ndarray]
+    time_R: np.ndarray | OnDisk
+    code: Mapping[str, np.ndarray | OnDisk]
+    number: Mapping[str, np.ndarray | OnDisk]
     dates: bool = False
 
     def __len__(self) -> int:
         return len(self.time_R)
-
-    def take(self, kept: np.ndarray) -> "Sorted":
-        """The rows where `kept` is True."""
-        return Sorted(
-            self.time_R[kept],
-            {name: code_R[kept] for name, code_R in self.code.items()},
-            {name: number_R[kept] for name, number_R in self.number.items()},
-            self.dates,
-        )
 
 
 def rank_columns(

@@ -14,22 +14,33 @@ FILE = "manifest.json"
 
 
 @contextmanager
-def manifest_of(folder: Path) -> Iterator[Callable[..., None]]:
+def manifest_of(folder: Path) -> Iterator[Callable[[Path], Callable[[Any], None]]]:
     """Write the manifest of everything that `folder` holds at the end.
 
-    The `record(file, *parts)` that it yields is for large files: it hashes what is written to a file, bytes or arrays,
-    in another thread meanwhile, so that nothing is read back.
+    The `record(file)` that it yields is for large files: it returns a function that is to be called with each part that
+    is written to the file, bytes or an array, in order. They are hashed in another thread meanwhile, so that nothing is
+    read back; of each file at most two parts are in memory.
     """
-    recorded: dict[Path, Future[str]] = {}
+    digests = {}
+    pending: dict[Path, Future[None]] = {}
     with ThreadPoolExecutor(_threads()) as pool:
 
-        def record(file: Path, *parts: Any) -> None:
-            recorded[file] = pool.submit(_sha256_of, parts)
+        def record(file: Path) -> Callable[[Any], None]:
+            digests[file] = hashlib.sha256()
+
+            def add(part: Any) -> None:
+                if file in pending:
+                    pending[file].result()
+                pending[file] = pool.submit(digests[file].update, part)
+
+            return add
 
         yield record
         files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
-        digests = {file: recorded[file].result() if file in recorded else sha256(file) for file in files}
-    write_json(folder / FILE, {file.relative_to(folder).as_posix(): digest for file, digest in digests.items()})
+        for hashed in pending.values():
+            hashed.result()
+        found = {file: digests[file].hexdigest() if file in digests else sha256(file) for file in files}
+    write_json(folder / FILE, {file.relative_to(folder).as_posix(): digest for file, digest in found.items()})
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
@@ -56,13 +67,6 @@ def damage(folder: Path, digests: Mapping[str, str]) -> str:
             if got != digest:
                 return f"{name} is not what was written"
     return ""
-
-
-def _sha256_of(parts: tuple[Any, ...]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
 
 
 def _threads() -> int:

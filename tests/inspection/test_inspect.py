@@ -11,6 +11,7 @@ import pytest
 from dienjax.cli import main
 from dienjax.data.store import Store
 from dienjax.inspection import facts, integrity
+from dienjax.inspection.facts import UnknownBefore
 from dienjax.inspection.inspect import alarms, bars, bin_names, inspect, inspect_store, shown_time, summary, text
 from dienjax.preparation.prepare import prepare
 from dienjax.storage.manifest import manifest_of
@@ -267,3 +268,13 @@ def test_a_picture_that_cannot_be(store, tmp_path, capsys):
             main(["inspect", str(store.path), "--picture", str(path)])
         assert stopped.value.code == 2 and message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_unknown_ids_before_a_row(monkeypatch):
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr("dienjax.data.mapped.BLOCK", 64)
+    for E in (1, 63, 64, 65, 128, 1000):
+        id_E = rng.integers(1, 4, E).astype(np.int32)
+        expected = np.append(0, np.cumsum(id_E == 1))
+        rows = rng.permutation(E + 1)
+        np.testing.assert_array_equal(UnknownBefore(id_E).row(rows), expected[rows])

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dienjax.preparation import read
+from dienjax.preparation import files
 from dienjax.preparation.columns import times
 from dienjax.preparation.read import Roles
 from dienjax.preparation.sort import sort_tables
@@ -81,9 +81,9 @@ def test_times_that_float64_cannot_tell_apart_are_refused(values, message):
 @pytest.mark.parametrize("turned", [False, True])
 def test_large_whole_numbers_beside_fractions_are_refused(engine, turned, tmp_path, monkeypatch):
     """In two files, in two blocks of one, or in two tables: a comparison would round the whole ones."""
-    monkeypatch.setattr(read, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 64)
 
-    def files(large, name):
+    def logs(large, name):
         parts = [[large, large + 1] * 9, [1.5, 2.5] * 9]
         for n, t in enumerate(reversed(parts) if turned else parts):
             pq.write_table(pa.table({"u": [1] * 18, "i": [1] * 18, "t": t}), tmp_path / f"{name}{n}.parquet")
@@ -96,9 +96,9 @@ def test_large_whole_numbers_beside_fractions_are_refused(engine, turned, tmp_pa
             [one, two],
         ]
 
-    for tables in files(2**53, "a"):
+    for tables in logs(2**53, "a"):
         with pytest.raises(ValueError, match=r"(whole numbers such as|holds) '?9007199254740993"):
             sort_tables(tables, tmp_path, engine)
-    for tables in files(2**52, "b"):
+    for tables in logs(2**52, "b"):
         _, sorted_tables = sort_tables(tables, tmp_path, engine)
-        assert set(np.concatenate([rows.time_R for rows in sorted_tables])) == {1.5, 2.5, 2**52, 2**52 + 1}
+        assert set(np.concatenate([rows.time_R[:] for rows in sorted_tables])) == {1.5, 2.5, 2**52, 2**52 + 1}

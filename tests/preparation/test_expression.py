@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from dienjax.preparation import read
+from dienjax.preparation import files
 from dienjax.preparation.expression import names_in, numbers
 from dienjax.preparation.read import Roles, rows
 
@@ -146,7 +146,7 @@ def test_a_wrong_expression_stops_before_a_row_is_read(tmp_path):
 @pytest.mark.parametrize("block", [64, 1 << 20])
 def test_how_a_log_is_cut_changes_nothing(block, tmp_path, monkeypatch):
     """One odd value changes no other row: its own line is named, in whichever block it stands."""
-    monkeypatch.setattr(read, "BLOCK_BYTES", block)
+    monkeypatch.setattr(files, "BLOCK_BYTES", block)
     lines = [f"{n},{n % 3},{n},{n % 6}" for n in range(60)]
     roles = Roles("u", "i", "t", (), {"liked": "r >= 3", "text": "r == '4'"})
 
@@ -168,7 +168,7 @@ def test_how_a_log_is_cut_changes_nothing(block, tmp_path, monkeypatch):
 )
 def test_numbers_beside_text_are_refused_in_text_files_too(expression, block, tmp_path, monkeypatch):
     """Only the whole log tells; one value that is no number, in whichever block, makes the column text."""
-    monkeypatch.setattr(read, "BLOCK_BYTES", block)
+    monkeypatch.setattr(files, "BLOCK_BYTES", block)
     roles = Roles("u", "i", "t", (), {"liked": expression})
     lines = ["u,i,t,r,k", *(f"{n},{n % 3},{n},{n % 6},x" for n in range(60))]
     (tmp_path / "a.csv").write_text("\n".join(lines))

@@ -1,6 +1,7 @@
 """Random logs through every engine and form of input, against histories by definition."""
 
 import filecmp
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from dienjax.data import negatives
 from dienjax.data.store import Store
+from dienjax.preparation import on_disk, samples, slices
+from dienjax.preparation.kernel import build_store
 from dienjax.preparation.prepare import prepare
+from dienjax.preparation.settings import Fields, Settings
+from dienjax.preparation.splits import Fractions
+from dienjax.preparation.tables import Sorted
 from reference import histories
 
 ROLES = {"user": "user", "item": "item", "time": "time", "attributes": ["kind"]}
@@ -143,6 +150,58 @@ def test_engines_give_the_same_bytes(form, protocol, tmp_path):
     assert len(names) > 15
     assert filecmp.cmpfiles(tmp_path / "memory", tmp_path / "duckdb", names, shallow=False)[1:] == ([], [])
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("protocol", ["last", "all", "time", "user"])
+def test_slices_of_any_size_give_the_same_bytes(engine, protocol, tmp_path, monkeypatch):
+    """One user at a time, a few, or all; with events left out, users of one event, and users of impressions alone."""
+    for seed in range(2, 5):
+        events, impressions = random_logs(seed)
+        roles = ROLES | {"protocol": protocol, "hist_label": "item >= 4", "drop_duplicates": seed == 3, "force": True}
+        if protocol in ("time", "user"):
+            roles |= {"impressions": impressions, "label": "click", "context": ["place"], "dense": ["price"]}
+        digests = {prepare(events, tmp_path / "s", **roles, test_fraction=0.4).digest}
+        for rows, kept in ((1, 1), (17, 2)):
+            with monkeypatch.context() as patch:
+                patch.setattr(slices, "ROWS", rows)
+                patch.setattr(slices, "KEPT", kept)
+                patch.setattr(on_disk, "BLOCK", 3)
+                patch.setattr(samples, "BLOCK", 2)
+                digests.add(prepare(events, tmp_path / "s", **roles, test_fraction=0.4, engine=engine).digest)
+        assert len(digests) == 1
+
+
+@pytest.mark.parametrize("protocol", ["last", "all"])
+def test_memory_does_not_grow_with_the_log(protocol, tmp_path, monkeypatch):
+    monkeypatch.setattr(slices, "ROWS", 1 << 13)
+    for module in (on_disk, samples, negatives):
+        monkeypatch.setattr(module, "BLOCK", 1 << 13)
+    U, peaks = 256, []
+    for E in (1 << 16, 1 << 20):
+        rng = np.random.default_rng(0)
+        columns = [np.arange(E), np.arange(E, dtype=np.int32) // (E // U), rng.integers(0, 99, E).astype(np.int32)]
+        (tmp_path / f"{E}").mkdir()
+        time, user, item = on_disk.write_columns([tmp_path / f"{E}/{c}" for c in range(3)], [columns])
+        del columns
+        values = {"user": pa.array(range(U)), "item": pa.array(range(99))}
+        settings = Settings(protocol, Fractions(0.2, 0.2, 0), drop_duplicates=True)
+        tracemalloc.start()
+        log = Sorted(time, {"user": user, "item": item}, {})
+        store = build_store(
+            values,
+            log,
+            None,
+            Fields("user", "item", "time"),
+            settings,
+            tmp_path / f"s{E}",
+            tmp_path / f"{E}",
+            columns={},
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(store.time_E) == E
+    assert peaks[1] < 1.3 * peaks[0], peaks
 
 
 def test_impressions_become_candidates_with_their_context(tmp_path):

@@ -302,7 +302,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
         ({"impressions": small(), "label": "y", "dense": ["label"]}, "rename it"),
         ({"grow": True}, "name it: like=STORE"),
         ({"min_count": 0}, "min_count=0"),
-        ({"engine": "spark"}, "engine='spark'; known names|did you mean"),
+        ({"engine": "sparks"}, "engine='sparks'; did you mean 'spark'"),
         ({"impressions": small(), "label": "y"}, "impressions: column 'y' is missing|known names"),
         (
             {"impressions": small(y=["no"] * 9), "label": "y"},

@@ -187,7 +187,7 @@ def test_what_is_wrong_in_an_expression(expression, message):
 def test_what_is_wrong_with_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file '.*/none\*.csv'; expected a CSV"):
         read(f"{tmp_path}/none*.csv")
-    with pytest.raises(ValueError, match="is a folder; expected files"):
+    with pytest.raises(ValueError, match=r"folder '.*' has no files; expected CSV"):
         read(tmp_path)
     with pytest.raises(TypeError, match="a log is a dict"):
         read(TABLE)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dienjax.preparation import read, sort, sort_duckdb
+from dienjax.preparation import files, read, sort, sort_duckdb
 from dienjax.preparation.prepare import prepare
 from dienjax.preparation.read import Roles
 from dienjax.preparation.sort import sort_tables
@@ -30,20 +30,20 @@ def test_rows_are_sorted_and_ties_keep_the_order_of_the_log(engine, tmp_path, mo
     frame = log()
     values, (rows,) = sort_tables([Table("events", frame, ROLES)], tmp_path, engine)
     expected = frame.sort_values(["u", "t"], kind="stable")
-    got = pd.DataFrame({name: values[name].to_numpy()[code] for name, code in rows.code.items() if name != "c"})
+    got = pd.DataFrame({name: values[name].to_numpy()[code[:]] for name, code in rows.code.items() if name != "c"})
     assert got["u"].tolist() == expected["u"].tolist()
     assert got["i"].tolist() == expected["i"].tolist()
-    assert rows.time_R.tolist() == expected["t"].tolist()
-    assert (rows.code["c"] == -1).tolist() == expected["c"].isna().tolist()
+    assert rows.time_R[:].tolist() == expected["t"].tolist()
+    assert (rows.code["c"][:] == -1).tolist() == expected["c"].isna().tolist()
     assert values["c"].to_pylist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("engine", ["memory", "duckdb"])
 def test_times_become_fractions_in_mid_log(engine, tmp_path, monkeypatch):
-    monkeypatch.setattr(read, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 64)
     (tmp_path / "a.csv").write_text("u,i,t\n" + "".join(f"{n},1,{30 - n}\n" for n in range(20)) + "1,2,0.5\n")
     _, (rows,) = sort_tables([Table("events", tmp_path / "a.csv", Roles("u", "i", "t"))], tmp_path, engine)
-    assert rows.time_R.tolist() == [30, 0.5, *range(29, 10, -1)]
+    assert rows.time_R[:].tolist() == [30, 0.5, *range(29, 10, -1)]
 
 
 @pytest.mark.parametrize("engine", ["memory", "duckdb"])
@@ -69,7 +69,7 @@ def test_two_tables_share_the_values_of_a_column(engine, text, typed, shared, tm
         return
     values, (_, shown) = sort_tables(tables, tmp_path, engine)
     assert values["i"].to_pylist() == shared
-    assert [shared[code] for code in shown.code["i"]] == typed
+    assert [shared[code] for code in shown.code["i"][:]] == typed
 
 
 def test_auto_takes_duckdb_for_what_may_not_fit(tmp_path, monkeypatch):

@@ -1,0 +1,89 @@
+"""The first pass over a log: what is small, and must be known of all users before their columns can be written."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from dienjax.preparation import quality
+from dienjax.preparation.settings import Fields
+from dienjax.preparation.slices import Divided, Part
+from dienjax.preparation.splits import marked
+from dienjax.preparation.tables import Values
+from dienjax.preparation.vocabulary import counts
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the first pass finds out.
+
+    Attributes:
+      train_U: True for the users that training knows.
+      code_U: the code of each user in a column of users (-1: none), by name.
+      count_V: how often each value of a column of events or impressions occurs in training, by name.
+      train_item_V: the same of the items, in events alone.
+      several: the items with more than one value of an attribute, by its name.
+      samples, candidates: their numbers by split; candidates are those that were shown.
+      repeated: the number of events that repeat the user, time and item of an earlier one.
+    """
+
+    train_U: np.ndarray
+    code_U: dict[str, np.ndarray]
+    count_V: dict[str, np.ndarray]
+    train_item_V: np.ndarray
+    several: dict[str, quality.ItemsWithSeveral]
+    samples: Counter[str]
+    candidates: Counter[str]
+    repeated: int
+
+
+def count(divided: Divided, fields: Fields, values: Values) -> Counted:
+    """Look at every event and impression once.
+
+    Raises:
+      ValueError: a column of users that changes within a user.
+    """
+    shown_names = divided.slices.shown.code if divided.slices.shown else {}
+    U, V = len(values[fields.user]), {name: len(values[name]) for name in (*fields.behaviours, *fields.context)}
+    train_U, repeated = np.zeros(U, bool), 0
+    code_U = {name: np.full(U, -1, np.int32) for name in fields.users}
+    of_events, of_shown = ({name: np.zeros(size, np.int64) for name, size in V.items()} for _ in range(2))
+    several = {name: quality.ItemsWithSeveral(V[fields.item]) for name in fields.attributes}
+    samples: Counter[str] = Counter()
+    candidates: Counter[str] = Counter()
+    for part, split in divided:
+        log, shown, users = part.log, part.shown, slice(part.first, part.end)
+        train_U[users] = split.train_U
+        samples.update({name: len(row) for name, row in (split.ends or split.shown).items()})
+        code_E = {name: log.code(name) for name in fields.behaviours}
+        repeated += int(np.count_nonzero(quality.repeated(log.user_R, log.time_R, code_E[fields.item])))
+        for name, code in code_E.items():
+            of_events[name] += counts(code, split.train_E, V[name])
+        for name, found in several.items():
+            found.add(code_E[fields.item], code_E[name])
+        for name in fields.users:
+            table = shown if shown and name in shown_names else log
+            code_U[name][users] = _per_user(name, table, part.first, fields.user, values)
+        if shown:
+            count_N = np.diff(shown.sessions)
+            candidates.update({name: int(count_N[index].sum()) for name, index in split.shown.items()})
+            train_R = np.repeat(marked(split.shown["train"], len(count_N)), count_N)
+            for name in V:
+                of_shown[name] += counts(shown.code(name), train_R, V[name])
+    count_V = {name: of_events[name] + of_shown[name] for name in V}
+    return Counted(train_U, code_U, count_V, of_events[fields.item], several, samples, candidates, repeated)
+
+
+def _per_user(name: str, part: Part, first: int, user: str, values: Values) -> np.ndarray:
+    """The code [u] of each user of a part in a column, -1 if there is none; it must not change within a user."""
+    user_R, code_R = part.user_R, part.code(name)
+    code_u = np.full(len(part.offsets) - 1, -1, np.int32)
+    code_u[user_R[::-1]] = code_R[::-1]
+    changed = np.flatnonzero(code_R != code_u[user_R])
+    if len(changed):
+        raise ValueError(
+            f"prepare: user attribute {name!r} changes within user "
+            f"{values[user][first + int(user_R[changed[0]])].as_py()!r}; "
+            "expected one value per user: name it in attributes or context instead"
+        )
+    return code_u
