@@ -151,7 +151,7 @@ def test_how_a_command_ends(error, code, said, capsys, tmp_path, monkeypatch):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("dienjax.training.prediction.predict_file", fail)
+    monkeypatch.setattr("dienjax.training.prediction_files.predict_file", fail)
     argv = ["predict", str(tmp_path), "--input", "a", "--output", "b"]
     if code is None:
         with pytest.raises(type(error)):
