@@ -27,6 +27,9 @@ from dienjax.training.run import Run
 MARK = "_predictions.json"
 """In a folder of predictions; its first letter hides it from what reads the folder as one table."""
 
+DELAY = 1
+"""Seconds before the progress bar appears: what is done by then needs none."""
+
 T = TypeVar("T")
 
 
@@ -72,7 +75,7 @@ def predict_file(
         _new_files(one, target, force, parts) as path_of,
         tqdm(
             total=rows, desc="predict", unit=" rows", unit_scale=True, dynamic_ncols=True, disable=not progress,
-            delay=1, mininterval=0.2 if sys.stderr.isatty() else 10,
+            delay=DELAY, mininterval=0.2 if sys.stderr.isatty() else 10,
         ) as bar,
     ):  # fmt: skip
         for part, pairs in groupby(_scored(run, parts, calibrate, store), key=itemgetter(0)):
