@@ -89,12 +89,29 @@ def encoded(name: str, raw: Raw, lists: bool, encode: Encode, place: Place = PRE
       ValueError: a value that `encode` refuses, or a value where a list belongs.
     """
     try:
-        values, length_N = _flat(name, raw, place) if lists else (raw, None)
+        values, length_N = flat(name, raw, place) if lists else (raw, None)
         where, (distinct, code_M) = _where(name, length_N, place), _distinct(name, values, place)
         value_D = encode(lambda d: where(int(np.argmax(code_M == d))), distinct)
     except TypeError as error:  # the table is of the right type, its content is not
         raise ValueError(str(error)) from error
     return Encoded(name, value_D[code_M], length_N)
+
+
+def flat(name: str, raw: Raw, place: Place) -> tuple[Raw, np.ndarray]:
+    """The values of all lists one after the other, and how many each row holds.
+
+    Raises:
+      ValueError: the column holds no lists.
+      TypeError: a Python value where a list belongs.
+    """
+    if isinstance(raw, list):
+        rows = [[] if row is None else listed(f"{place.row(n)} of column {name!r}", row) for n, row in enumerate(raw)]
+        return list(chain.from_iterable(rows)), np.fromiter(map(len, rows), np.int64, len(rows))
+    if pa.types.is_null(raw.type):
+        raw = raw.cast(pa.list_(pa.null()))
+    if not _is_list(raw.type):
+        raise ValueError(f"{place.name}: column {name!r} holds {raw.type}; expected a list of values in every row")
+    return pc.list_flatten(raw), pc.fill_null(pc.list_value_length(raw), 0).to_numpy().astype(np.int64)
 
 
 def _of_series(series: "pd.Series", place: Place) -> Raw:
@@ -104,18 +121,6 @@ def _of_series(series: "pd.Series", place: Place) -> Raw:
         return pa.chunked_array(pa.array(series))
     except pa.ArrowException as error:
         raise _unreadable(str(series.name), series.dtype, place) from error
-
-
-def _flat(name: str, raw: Raw, place: Place) -> tuple[Raw, np.ndarray]:
-    """The values of all lists one after the other, and how many each row holds."""
-    if isinstance(raw, list):
-        rows = [[] if row is None else listed(f"{place.row(n)} of column {name!r}", row) for n, row in enumerate(raw)]
-        return list(chain.from_iterable(rows)), np.fromiter(map(len, rows), np.int64, len(rows))
-    if pa.types.is_null(raw.type):
-        raw = raw.cast(pa.list_(pa.null()))
-    if not _is_list(raw.type):
-        raise ValueError(f"{place.name}: column {name!r} holds {raw.type}; expected a list of values in every row")
-    return pc.list_flatten(raw), pc.fill_null(pc.list_value_length(raw), 0).to_numpy().astype(np.int64)
 
 
 def _distinct(name: str, values: Raw, place: Place) -> tuple[list, np.ndarray]:

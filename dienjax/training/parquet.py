@@ -4,21 +4,21 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from dienjax.serving.raw_columns import Place, check_columns
+from dienjax.serving.raw_columns import Place, check_columns, flat
 
 ROWS, BYTES = 1 << 15, 1 << 25
 """The most rows of a chunk, and the bytes from which on it is not added to."""
 
 READ_ROWS = 512
-"""Rows that are read at once: what a chunk may have beyond `BYTES`."""
+"""The most rows that are read at once: what a chunk may have beyond `BYTES`."""
 
 EXPECTED = "a Parquet file of histories and candidates"
 
@@ -69,17 +69,13 @@ def find_parts(source: str | Path, needed: Sequence[str]) -> list[Part]:
 def chunks(part: Part) -> Iterator[pa.Table]:
     """The rows of a file in order, as tables with all its columns; of a file without rows an empty table."""
     held: list[pa.RecordBatch] = []
-    try:
-        # Without a buffer, and with reading ahead, the columns of a whole row group are in memory.
-        with pq.ParquetFile(part.path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(READ_ROWS):
-                batch.validate(full=True)
-                held.append(batch)
-                if sum(map(len, held)) + READ_ROWS > ROWS or sum(b.nbytes for b in held) >= BYTES:
-                    yield pa.Table.from_batches(held, part.schema)
-                    held = []
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(part.path, error) from error
+    rows = size = 0
+    for batch in _batches(part):
+        held.append(batch)
+        rows, size = rows + len(batch), size + batch.nbytes
+        if rows + READ_ROWS > ROWS or size >= BYTES:
+            yield pa.Table.from_batches(held, part.schema)
+            held, rows, size = [], 0, 0
     if held or not part.rows:
         yield pa.Table.from_batches(held, part.schema)
 
@@ -92,16 +88,14 @@ def with_keys(part: Part, table: pa.Table) -> pa.Table:
 
 
 def longest_list(parts: Sequence[Part], column: str) -> int:
-    """The most values of a row of a list column; 1 if there are none."""
-    most = 1
-    for part in parts:
-        try:
-            with pq.ParquetFile(part.path, pre_buffer=False, buffer_size=1 << 20) as file:
-                for batch in file.iter_batches(READ_ROWS, columns=[column]):
-                    most = max(most, pc.max(pc.list_value_length(batch.column(0))).as_py() or 0)
-        except (pa.ArrowException, OSError) as error:
-            raise _unreadable(part.path, error) from error
-    return most
+    """The most values of a row of a list column; 1 if there are none.
+
+    Raises:
+      ValueError: a file is damaged, or the column holds no lists.
+    """
+    batches = ((part, batch) for part in parts for batch in _batches(part, [column]))
+    lengths = (flat(column, pa.chunked_array(batch.columns), part.place())[1] for part, batch in batches)
+    return max(chain([1], (int(length_N.max()) for length_N in lengths if len(length_N))))
 
 
 def _found(source: Path) -> tuple[Path, list[Path]]:
@@ -143,6 +137,24 @@ def _part(path: Path, name: Path) -> Part:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _batches(part: Part, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of a file, `READ_ROWS` at a time, or fewer where they are long."""
+    try:
+        # With reading ahead, or without a buffer, the columns of a whole row group would be in memory.
+        with pq.ParquetFile(part.path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(_rows_at_once(file.metadata), columns=columns):
+                batch.validate(full=True)
+                yield batch
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(part.path, error) from error
+
+
+def _rows_at_once(metadata: pq.FileMetaData) -> int:
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    values = [sum(g.column(i).num_values for i in range(g.num_columns)) / max(1, g.num_rows) for g in groups]
+    return max(1, min(READ_ROWS, int(BYTES / 8 / max([1, *values]))))
 
 
 def _with_keys(parts: list[Part], base: Path) -> list[Part]:

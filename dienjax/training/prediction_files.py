@@ -1,9 +1,9 @@
 """Predictions for Parquet files, one or a folder of them, a chunk of rows at a time."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -73,12 +73,13 @@ def predict_file(
     rows = sum(part.rows for part in parts)
     with (
         _new_files(one, target, force, parts) as path_of,
+        closing(_scored(run, parts, calibrate, store)) as scored,
         tqdm(
             total=rows, desc="predict", unit=" rows", unit_scale=True, dynamic_ncols=True, disable=not progress,
             delay=DELAY, mininterval=0.2 if sys.stderr.isatty() else 10,
         ) as bar,
     ):  # fmt: skip
-        for part, pairs in groupby(_scored(run, parts, calibrate, store), key=itemgetter(0)):
+        for part, pairs in groupby(scored, key=itemgetter(0)):
             for written in _write((table for _, table in pairs), path_of(part), target):
                 bar.update(written)
     return rows
@@ -116,7 +117,7 @@ def _new_files(one: bool, target: Path, force: bool, parts: list[Part]) -> Itera
 
 def _scored(
     run: Run, parts: list[Part], calibrate: Method | None, store: Store | str | Path | None
-) -> Iterator[tuple[Part, pa.Table]]:
+) -> Generator[tuple[Part, pa.Table], None, None]:
     """The rows of all parts in order, as tables with the predictions, at least one of each part."""
     variables = run.variables()
     name, scale = prediction_of_logits(run, variables, calibrate, store)
