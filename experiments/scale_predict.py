@@ -17,6 +17,7 @@ import tyro
 
 from experiments.benchmark.measure import ROOT, in_child, peak_gb
 
+MODULE = "experiments.scale_predict"
 LONGEST = 50
 GROUP = 50_000
 """Rows of a row group of the input."""
@@ -92,11 +93,11 @@ def main(
     run = folder / "trained/run"
     if not run.exists():
         shutil.rmtree(folder / "trained", ignore_errors=True)
-        print("validation AUC", in_child(f"{__spec__.name}:train", out=str(run.parent), events=events).answer)
+        print("validation AUC", in_child(f"{MODULE}:train", out=str(run.parent), events=events).answer)
     for n in rows:
         source = folder / f"{n}.parquet"
         if not source.exists():
-            in_child(f"{__spec__.name}:generate", out=str(source), run=str(run), rows=n)
+            in_child(f"{MODULE}:generate", out=str(source), run=str(run), rows=n)
         seconds, gb = predict(clone, run, source, folder / "scored.parquet")
         print(f"{n:>10,} rows  {seconds:7.1f} s  {n / seconds:7,.0f} rows/s  {gb:.2f} GB", flush=True)
 

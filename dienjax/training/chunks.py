@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from dienjax.data.arrays import PaddedArrays
-from dienjax.data.loader import Loader
 from dienjax.serving.rows import Rows
 from dienjax.training.evaluation import eval_loader
 from dienjax.training.prediction import cut, few_lengths, logits_and_labels, masks_padding, power_of_two
@@ -19,7 +18,7 @@ HISTORY = 16
 """What a history costs, in candidates of its own (T = 50, the shipped DIEN)."""
 
 
-def chunk_scorer(run: Run, variables: dict[str, Any], rows: int, longest: int) -> Callable[[Rows], np.ndarray]:
+def chunk_scorer(run: Run, variables: dict[str, Any], rows: int, longest: int = 1) -> Callable[[Rows], np.ndarray]:
     """A function from encoded rows to the logits [M] of their candidates; it compiles a program for each length.
 
     Rows are cut into pieces of equally many candidates, whatever the most of a row is: a piece has the row's history
@@ -28,19 +27,19 @@ def chunk_scorer(run: Run, variables: dict[str, Any], rows: int, longest: int) -
 
     Args:
       rows: how many rows will come in all, so that few are not padded to whole batches.
-      longest: the longest history that will come, or more.
+      longest: the longest history that will come, which must be known where padding is not masked.
     """
-    data = run.config.data
-    lengths, K = few_lengths(data, longest), 0
-    if not masks_padding(run):
-        lengths = (longest,) if isinstance(data.lengths, int) else (*data.lengths, longest)
+    data, K = run.config.data, 0
 
     def logits(rows_N: Rows) -> np.ndarray:
-        nonlocal K
+        nonlocal K, longest
         K = _width(rows_N.count_N, K)
+        longest = max(longest, min(int(rows_N.length_N.max()), data.max_len))
+        lengths = few_lengths(data, longest)
+        if not masks_padding(run):
+            lengths = (longest,) if isinstance(data.lengths, int) else (*data.lengths, longest)
         batch_size = min(data.batch_size, max(1, STEP // K), power_of_two(rows))
-        dataset = PaddedArrays(run.schema, _pieces(rows_N, K, data.max_len))
-        loader: Loader = eval_loader(dataset, batch_size, lengths)
+        loader = eval_loader(PaddedArrays(run.schema, _pieces(rows_N, K, data.max_len)), batch_size, lengths)
         return logits_and_labels(run, variables, loader)[0]
 
     return logits

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from dienjax.serving.raw_columns import Place, check_columns, flat
 
-ROWS, BYTES = 1 << 15, 1 << 25
+ROWS, BYTES = 1 << 14, 1 << 25
 """The most rows of a chunk, and the bytes from which on it is not added to."""
 
 READ_ROWS = 512

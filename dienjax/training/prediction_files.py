@@ -122,9 +122,9 @@ def _scored(
     variables = run.variables()
     name, scale = prediction_of_logits(run, variables, calibrate, store)
     none = scale(np.zeros(1, np.float32))[:0]
-    longest = run.config.data.max_len
+    longest = 1
     if not masks_padding(run):
-        longest = min(longest, longest_list(parts, f"hist_{run.schema.item}"))
+        longest = min(run.config.data.max_len, longest_list(parts, f"hist_{run.schema.item}"))
     logits = chunk_scorer(run, variables, sum(part.rows for part in parts), longest)
     for part, table, rows in _ahead(_encoded(run, parts)):
         value_M = scale(logits(rows)) if len(table) else none
