@@ -62,8 +62,8 @@ def generate(out: str, run: str, rows: int) -> int:
     return os.path.getsize(out)
 
 
-def predict(clone: Path, run: Path, source: Path, target: Path) -> tuple[float, float]:
-    """The seconds and the peak memory in GB of `dienjax predict`, its start included."""
+def predict(clone: Path, run: Path, source: Path, target: Path) -> tuple[float, float, float]:
+    """The seconds, those of all processors, and the peak memory in GB of `dienjax predict`, its start included."""
     command = [sys.executable, "-m", "dienjax", "predict", run, "--input", source, "--output", target, "--force"]
     start = time.perf_counter()
     child = subprocess.Popen(list(map(str, command)), cwd=clone, stdout=subprocess.DEVNULL)
@@ -72,7 +72,7 @@ def predict(clone: Path, run: Path, source: Path, target: Path) -> tuple[float, 
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"dienjax predict ended with exit code {child.returncode}")
-    return seconds, peak_gb(usage)
+    return seconds, usage.ru_utime + usage.ru_stime, peak_gb(usage)
 
 
 def main(
@@ -98,8 +98,10 @@ def main(
         source = folder / f"{n}.parquet"
         if not source.exists():
             in_child(f"{MODULE}:generate", out=str(source), run=str(run), rows=n)
-        seconds, gb = predict(clone, run, source, folder / "scored.parquet")
-        print(f"{n:>10,} rows  {seconds:7.1f} s  {n / seconds:7,.0f} rows/s  {gb:.2f} GB", flush=True)
+        seconds, cpu_s, gb = predict(clone, run, source, folder / "scored.parquet")
+        print(
+            f"{n:>10,} rows  {seconds:7.1f} s  {cpu_s:7.1f} CPU s  {n / seconds:7,.0f} rows/s  {gb:.2f} GB", flush=True
+        )
 
 
 if __name__ == "__main__":

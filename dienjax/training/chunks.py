@@ -1,5 +1,6 @@
 """Logits of rows that come chunk after chunk, in a few padded shapes that stay the same from chunk to chunk."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from dienjax.data.arrays import PaddedArrays
 from dienjax.serving.rows import Rows
+from dienjax.training.config import DataConfig
 from dienjax.training.evaluation import eval_loader
 from dienjax.training.prediction import cut, few_lengths, logits_and_labels, masks_padding, power_of_two
 from dienjax.training.run import Run
@@ -35,14 +37,27 @@ def chunk_scorer(run: Run, variables: dict[str, Any], rows: int, longest: int = 
         nonlocal K, longest
         K = _width(rows_N.count_N, K)
         longest = max(longest, min(int(rows_N.length_N.max()), data.max_len))
-        lengths = few_lengths(data, longest)
-        if not masks_padding(run):
+        if masks_padding(run):
+            lengths = _lengths(data, longest)
+        else:
             lengths = (longest,) if isinstance(data.lengths, int) else (*data.lengths, longest)
         batch_size = min(data.batch_size, max(1, STEP // K), power_of_two(rows))
         loader = eval_loader(PaddedArrays(run.schema, _pieces(rows_N, K, data.max_len)), batch_size, lengths)
         return logits_and_labels(run, variables, loader)[0]
 
     return logits
+
+
+def _lengths(data: DataConfig, longest: int) -> tuple[int, ...]:
+    """As many lengths as `data.lengths` says, closer together where they are short; or those that it lists.
+
+    They depend on the power of two that holds the longest history alone, and pad hardly more than the data's best.
+    """
+    few = few_lengths(data, longest)
+    if not isinstance(data.lengths, int):
+        return few
+    last, n = few[-1], data.lengths
+    return tuple(sorted({math.ceil(last * (i / n) ** 1.5) for i in range(1, n + 1)}))
 
 
 def _width(count_N: np.ndarray, now: int) -> int:

@@ -73,7 +73,7 @@ def predict_file(
     rows = sum(part.rows for part in parts)
     with (
         _new_files(one, target, force, parts) as path_of,
-        closing(_scored(run, parts, calibrate, store)) as scored,
+        closing(_ahead(_scored(run, parts, calibrate, store))) as scored,
         tqdm(
             total=rows, desc="predict", unit=" rows", unit_scale=True, dynamic_ncols=True, disable=not progress,
             delay=DELAY, mininterval=0.2 if sys.stderr.isatty() else 10,
@@ -117,7 +117,7 @@ def _new_files(one: bool, target: Path, force: bool, parts: list[Part]) -> Itera
 
 def _scored(
     run: Run, parts: list[Part], calibrate: Method | None, store: Store | str | Path | None
-) -> Generator[tuple[Part, pa.Table], None, None]:
+) -> Iterator[tuple[Part, pa.Table]]:
     """The rows of all parts in order, as tables with the predictions, at least one of each part."""
     variables = run.variables()
     name, scale = prediction_of_logits(run, variables, calibrate, store)
@@ -142,7 +142,7 @@ def _encoded(run: Run, parts: list[Part]) -> Iterator[tuple[Part, pa.Table, Rows
             first += len(table)
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
+def _ahead(items: Iterator[T]) -> Generator[T, None, None]:
     """The items, each made in a thread while the one before it is worked on."""
     with ThreadPoolExecutor(1, thread_name_prefix="rows") as pool:
         following = pool.submit(next, items, None)

@@ -5,7 +5,8 @@ import pytest
 
 from dienjax.serving.raw_columns import Encoded
 from dienjax.serving.rows import Rows
-from dienjax.training.chunks import STEP, _pieces, _width
+from dienjax.training.chunks import STEP, _lengths, _pieces, _width
+from dienjax.training.config import DataConfig
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,21 @@ from dienjax.training.chunks import STEP, _pieces, _width
 )
 def test_how_many_candidates_a_piece_has(count_N, now, expected):
     assert _width(np.array(count_N), now) == expected
+
+
+@pytest.mark.parametrize(
+    ("lengths", "longest", "expected"),
+    [
+        (8, 50, (3, 7, 12, 18, 25, 33, 41, 50)),
+        (8, 33, (3, 7, 12, 18, 25, 33, 41, 50)),
+        (8, 3, (1, 2, 3, 4)),
+        (1, 9, (16,)),
+        ((5, 12), 13, (5, 12, 16)),
+        ((50,), 3, (50,)),
+    ],
+)
+def test_histories_fall_on_few_lengths(lengths, longest, expected):
+    assert _lengths(DataConfig(max_len=50, lengths=lengths), longest) == expected
 
 
 def test_pieces_hold_every_candidate_once_beside_its_history():
