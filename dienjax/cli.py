@@ -204,26 +204,28 @@ def predict(
     calibrate: Literal["platt", "isotonic"] | None = None,
     store: Path | None = None,
     force: bool = False,
+    quiet: bool = False,
 ) -> None:
-    """Add the model's probability to a Parquet file of histories and candidates.
+    """Add the model's probability to Parquet files of histories and candidates, however large they are.
 
-    For each behaviour b of the run, such as the item, the file has a list column hist_b (oldest first) and a column b
+    For each behaviour b of the run, such as the item, a file has a list column hist_b (oldest first) and a column b
     with the candidate or a list of candidates; user features by their name. Values stand as in the log.
 
     Args:
       run: run folder.
-      input: Parquet file to read.
-      output: Parquet file to write.
+      input: Parquet file to read; or a folder of them, or a glob in quotes.
+      output: Parquet file to write; for a folder or a glob a folder, with a file of the same name for each.
       calibrate: scale the probabilities so that they add up to the positives of the run's validation split. platt: a
         slope and an intercept of the logit; isotonic: any rising function, for thousands of samples.
       store: event store of that split; the one the run was trained on if left out.
-      force: replace the output if it exists.
+      force: replace the output if it exists: a file, or a folder that this command wrote.
+      quiet: no progress bar.
     """
     from dienjax.training.compilation import cache_compilations
-    from dienjax.training.prediction import predict_file
+    from dienjax.training.prediction_files import predict_file
 
     cache_compilations()
-    rows = predict_file(run, input, output, force, calibrate, store)
+    rows = predict_file(run, input, output, force, calibrate, store, not quiet)
     print(f"{output}: {rows:,} rows")
 
 

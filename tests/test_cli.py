@@ -88,7 +88,7 @@ def test_train_from_an_earlier_run(capsys, run, config, drift_store, tmp_path, m
     assert evaluate(tmp_path / "run", drift_store, "valid")["auc"] == pytest.approx(best, abs=1e-6)
 
 
-def test_predict(run, drift_store, tmp_path, capsys):
+def test_predict(run, drift_store, tmp_path, capsys, monkeypatch):
     frame = pd.DataFrame({"hist_item": [[3, 4]], "hist_category": [[0, 0]], "item": [3], "category": [0]})
     frame.to_parquet(tmp_path / "in.parquet")
     main(["predict", str(run.path), "--input", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "out.parquet")])
@@ -97,6 +97,15 @@ def test_predict(run, drift_store, tmp_path, capsys):
     files = ["--input", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "scaled.parquet")]
     main(["predict", str(run.path), *files, "--calibrate", "isotonic", "--store", str(drift_store.path)])
     assert 0 < pd.read_parquet(tmp_path / "scaled.parquet")["probability"][0] != plain < 1
+
+    monkeypatch.setattr("dienjax.training.prediction_files.DELAY", 0)
+    capsys.readouterr()
+    many = ["--input", str(tmp_path / "*n.parquet"), "--output", str(tmp_path / "many")]
+    main(["predict", str(run.path), *many, "--quiet"])
+    assert capsys.readouterr() == (f"{tmp_path / 'many'}: 1 rows\n", "")
+    main(["predict", str(run.path), *many, "--force"])
+    assert "1.00/1.00" in capsys.readouterr().err
+    assert pd.read_parquet(tmp_path / "many")["probability"][0] == pytest.approx(plain, abs=1e-6)
 
 
 def test_mistakes_get_one_message_and_exit_code_2(capsys, run, config, drift_store, tmp_path):
@@ -151,7 +160,7 @@ def test_how_a_command_ends(error, code, said, capsys, tmp_path, monkeypatch):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("dienjax.training.prediction.predict_file", fail)
+    monkeypatch.setattr("dienjax.training.prediction_files.predict_file", fail)
     argv = ["predict", str(tmp_path), "--input", "a", "--output", "b"]
     if code is None:
         with pytest.raises(type(error)):

@@ -4,15 +4,20 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dienjax.schema import Schema
 from dienjax.serving.encoding import Encode, encode_lists, encode_values, encoders, numbers
 from dienjax.serving.folder import GRAPHS, Export, read_export
-from dienjax.serving.scorer import Scorer
+from dienjax.serving.scorer import Arrays, Scorer
 from dienjax.serving.session import open_session
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from dienjax.serving.raw_columns import Place
 
 Group = Mapping[str, Any]
 """Values by field name."""
@@ -52,7 +57,8 @@ class Ranker:
             name: (np.dtype(np.float32) if encode is numbers else self._export.ids, (1,))
             for name, encode in self._user.items()
         }
-        self._encode = lru_cache(cached_users)(_encoder(open_session(encoder), inputs))
+        self._encode_rows = _encoder(open_session(encoder))
+        self._encode = lru_cache(cached_users)(_of_bytes(self._encode_rows, inputs))
 
     @property
     def schema(self) -> Schema:
@@ -94,6 +100,36 @@ class Ranker:
         score_K = self._score(history, candidates, user)
         return [(int(k), float(score_K[k])) for k in np.argsort(-score_K, kind="stable")[:n]]
 
+    def score_table(self, table: "pa.Table", place: "Place | None" = None) -> "pa.Array":
+        """The probability (regression: the prediction) of each row of an Arrow table, float32.
+
+        For each behaviour `b` the column `hist_b` holds a list per row, oldest first (the most recent `max_len` are
+        used), and `b` the candidate, or a list of candidates, which then gets a list of probabilities. Features stand
+        under their names. It is what `dienjax predict` says of the same rows, to 1e-6. No user is remembered.
+
+        Args:
+          place: where the rows come from, for error messages.
+
+        Raises:
+          ValueError: a column is missing or holds values of another type than the log's, a row has no candidate or
+            lists of different lengths, or a number is not finite; with the row.
+          ModuleNotFoundError: pyarrow is not installed.
+        """
+        try:
+            import pyarrow as pa
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("tables need pyarrow, which is not installed: pip install pyarrow") from error
+        from dienjax.serving.raw_columns import Place
+        from dienjax.serving.rows import encoded_rows
+        from dienjax.serving.table import row_scores
+
+        place = place or Place("Ranker.score_table")
+        rows = encoded_rows(self.schema, self._candidates | self._user, table, place)
+        score_M = row_scores(rows, self.max_len, self._encode_rows, self._scorer)
+        if not rows.lists:
+            return pa.array(score_M)
+        return pa.ListArray.from_arrays(np.append(0, np.cumsum(rows.count_N)).astype(np.int32), score_M)
+
     def _score(self, history: Group, candidates: Group, user: Group | None) -> np.ndarray:
         """The scores, for `score` and `top`: equally deep in the stack, so that the warning names the caller's line."""
         hist_T = encode_lists("history", history, self._history)
@@ -125,19 +161,26 @@ def _fields(export: Export) -> tuple[dict[str, Encode], dict[str, Encode], dict[
     return history, history | candidates, user
 
 
-def _encoder(session: Any, inputs: Mapping[str, tuple[np.dtype, tuple]]) -> Callable[..., dict[str, np.ndarray]]:
+def _encoder(session: Any) -> Callable[[Arrays], Arrays]:
+    outputs = [output.name for output in session.get_outputs()]
+    return lambda feed: dict(zip(outputs, session.run(None, feed), strict=True))
+
+
+def _of_bytes(
+    encode: Callable[[Arrays], Arrays], inputs: Mapping[str, tuple[np.dtype, tuple]]
+) -> Callable[..., Arrays]:
     """The user encoder as a function of its inputs' bytes: two users are the same where all of these are.
 
     Args:
       inputs: dtype and shape by name.
     """
-    outputs = [output.name for output in session.get_outputs()]
 
-    def encode(*data: bytes) -> dict[str, np.ndarray]:
-        feed = {
-            name: np.frombuffer(array, dtype).reshape(shape)
-            for array, (name, (dtype, shape)) in zip(data, inputs.items(), strict=True)
-        }
-        return dict(zip(outputs, session.run(None, feed), strict=True))
+    def of_bytes(*data: bytes) -> Arrays:
+        return encode(
+            {
+                name: np.frombuffer(array, dtype).reshape(shape)
+                for array, (name, (dtype, shape)) in zip(data, inputs.items(), strict=True)
+            }
+        )
 
-    return encode
+    return of_bytes

@@ -1,24 +1,23 @@
 """Probabilities for raw values as they stand in the log: a table of histories and candidates, scored."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dienjax.data.arrays import PaddedArrays
 from dienjax.data.histories import windows
 from dienjax.data.loader import Loader
 from dienjax.data.split import StoreSplit
-from dienjax.data.store import Store, side
-from dienjax.serving.encoding import encoders
-from dienjax.storage.files import new_file
+from dienjax.data.store import Store
+from dienjax.serving.encoding import Encode, encoders
+from dienjax.serving.raw_columns import Encoded
+from dienjax.serving.rows import encoded_rows
 from dienjax.training.calibration import Method, Scale, fit_scale
 from dienjax.training.config import DataConfig
 from dienjax.training.evaluation import eval_loader, score, store_split
 from dienjax.training.placed import eval_step
-from dienjax.training.raw_columns import Encoded, encoded, holds_lists, raw_columns
 from dienjax.training.run import Run
 
 MANY = 100_000
@@ -68,81 +67,37 @@ def predict(
     return frame.assign(**{name: pd.Series(lists, frame.index)})
 
 
-def predict_file(
-    run: str | Path,
-    source: str | Path,
-    target: str | Path,
-    force: bool = False,
-    calibrate: Method | None = None,
-    store: str | Path | None = None,
-) -> int:
-    """Write the predictions for a Parquet file to another, whole or not at all, and return the number of rows.
-
-    Every column of the file is in the other as it was; the other arguments are those of `predict`.
-
-    Raises:
-      ValueError: as `predict`, or a file that is damaged or no Parquet.
-      OSError: no such file, or the other cannot be written.
-    """
-    source, target = Path(source), Path(target)
-    if target.exists() and not force:
-        raise FileExistsError(f"{target} already exists; choose another name, or use --force to replace it")
-    if target.is_dir() or not target.parent.is_dir():
-        raise FileNotFoundError(f"{target} cannot be written; expected the name of a file in a folder that exists")
-    table = _read(source)
-    name, value_M, length_N = _predictions(run, table, calibrate, store)
-    values = pa.array(value_M)
-    if length_N is not None:
-        values = pa.LargeListArray.from_arrays(np.append(0, np.cumsum(length_N)), values)
-    if name in table.column_names:
-        table = table.drop_columns(name)
-    with new_file(target) as temporary:
-        try:
-            pq.write_table(table.append_column(name, values), temporary)
-        except OSError as error:
-            raise OSError(error.errno, f"{target} cannot be written, nothing new is there ({error})") from error
-    return len(table)
-
-
-def _read(source: Path) -> pa.Table:
-    if not source.is_file():
-        raise FileNotFoundError(f"no file {str(source)!r}; expected a Parquet file of histories and candidates")
-    try:
-        table = pq.read_table(source, page_checksum_verification=True)
-        table.validate(full=True)
-    except PermissionError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"{source} cannot be read ({reason}); expected a Parquet file of histories and candidates: write it again"
-        ) from error
-    return table
-
-
 def _predictions(
-    run: Run | str | Path, table: pd.DataFrame | pa.Table, calibrate: Method | None, store: Store | str | Path | None
+    run: Run | str | Path, table: pd.DataFrame, calibrate: Method | None, store: Store | str | Path | None
 ) -> tuple[str, np.ndarray, np.ndarray | None]:
     """What the run predicts is called, the predictions for all candidates, and how many of them each row has."""
-    if store and not calibrate:
-        raise ValueError("predict: only `calibrate` reads the store; leave the store out, or calibrate")
     run = run if isinstance(run, Run) else Run.open(run)
     arrays, length_N = table_arrays(run, table, few_shapes=True)
-    step, variables = eval_step(run.model), run.variables()
+    variables = run.variables()
+    name, scale = prediction_of_logits(run, variables, calibrate, store)
+    logit_M, _ = logits_and_labels(run, variables, _loader(run, PaddedArrays(run.schema, arrays)))
+    return name, scale(logit_M), length_N
 
-    def logits_and_labels(loader: Loader) -> tuple[np.ndarray, np.ndarray]:
-        scores = score(step, variables, loader)
-        return scores.logit_NK[scores.mask_NK], scores.label_NK[scores.mask_NK]
 
+def prediction_of_logits(
+    run: Run, variables: dict[str, Any], calibrate: Method | None, store: Store | str | Path | None
+) -> tuple[str, Scale]:
+    """What the run predicts is called, and how a prediction follows from a logit."""
+    if store and not calibrate:
+        raise ValueError("predict: only `calibrate` reads the store; leave the store out, or calibrate")
     data = run.config.data
-    scale: Scale = _sigmoid
     if calibrate:
         valid = eval_loader(_validation(run, store), data.batch_size, data.lengths)
-        scale = fit_scale(calibrate, *logits_and_labels(valid))
-    logit_M, _ = logits_and_labels(_loader(run, PaddedArrays(run.schema, arrays)))
+        return "probability", fit_scale(calibrate, *logits_and_labels(run, variables, valid))
     if run.config.loss.task == "regression":
-        return "prediction", logit_M, length_N
-    return "probability", scale(logit_M), length_N
+        return "prediction", lambda logit: logit
+    return "probability", _sigmoid
+
+
+def logits_and_labels(run: Run, variables: dict[str, Any], loader: Loader) -> tuple[np.ndarray, np.ndarray]:
+    """The logits and labels [M] of the M real candidates of a loader's samples, in their order."""
+    scores = score(eval_step(run.model), variables, loader)
+    return scores.logit_NK[scores.mask_NK], scores.label_NK[scores.mask_NK]
 
 
 def _sigmoid(logit: np.ndarray) -> np.ndarray:
@@ -164,13 +119,17 @@ def _validation(run: Run, store: Store | str | Path | None) -> StoreSplit:
 def _loader(run: Run, dataset: PaddedArrays) -> Loader:
     """Batches of few shapes, so that other tables have the same."""
     data, lengths = run.config.data, run.config.data.lengths
-    masked = getattr(run.model, "padding", "masked") == "masked"  # else the result depends on how far one pads
-    if masked and np.count_nonzero(dataset.mask_NK) <= MANY:
-        lengths = _lengths(data, max(1, int(dataset.length_N.max())))
-    return eval_loader(dataset, min(data.batch_size, _power_of_two(len(dataset.length_N))), lengths)
+    if masks_padding(run) and np.count_nonzero(dataset.mask_NK) <= MANY:
+        lengths = few_lengths(data, max(1, int(dataset.length_N.max())))
+    return eval_loader(dataset, min(data.batch_size, power_of_two(len(dataset.length_N))), lengths)
 
 
-def _lengths(data: DataConfig, longest: int) -> tuple[int, ...]:
+def masks_padding(run: Run) -> bool:
+    """Whether a logit is the same however far its history is padded."""
+    return getattr(run.model, "padding", "masked") == "masked"
+
+
+def few_lengths(data: DataConfig, longest: int) -> tuple[int, ...]:
     """As many powers of two as `data.lengths` says, the last for the longest history; or the lengths that it lists."""
     powers = [min(2**n, data.max_len) for n in range((longest - 1).bit_length() + 1)]
     if isinstance(data.lengths, int):
@@ -178,13 +137,20 @@ def _lengths(data: DataConfig, longest: int) -> tuple[int, ...]:
     return data.lengths if longest <= max(data.lengths) else (*data.lengths, powers[-1])
 
 
-def _power_of_two(n: int) -> int:
+def power_of_two(n: int) -> int:
     """The smallest power of two from n on."""
     return 1 << (n - 1).bit_length()
 
 
+def run_encoders(run: Run) -> dict[str, Encode]:
+    """How the values of each field of the run are encoded, by name."""
+    return encoders(
+        run.schema, lambda t: run.vocabulary(t)["value"].tolist() if run.has_vocabulary else None, np.dtype(np.int32)
+    )
+
+
 def table_arrays(
-    run: Run, table: pd.DataFrame | pa.Table, few_shapes: bool = False
+    run: Run, table: pd.DataFrame, few_shapes: bool = False
 ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """The columns that `PaddedArrays` takes, as ids, and how many candidates each row has (None: one, no list).
 
@@ -192,52 +158,25 @@ def table_arrays(
     """
     if not len(table):
         raise ValueError("predict: the table has no rows; expected at least one")
-    schema = run.schema
-    history = {f"hist_{b.name}": b.name for b in schema.behaviours}
-    raw = raw_columns(table, [*history, *schema.field_names])
-    lists = holds_lists(raw[schema.item])
-    encode = encoders(
-        schema, lambda t: run.vocabulary(t)["value"].tolist() if run.has_vocabulary else None, np.dtype(np.int32)
-    )
-    behaviours = [encoded(name, raw[name], True, encode[field]) for name, field in history.items()]
-    users = [encoded(f.name, raw[f.name], False, encode[f.name]) for f in side(schema, "user")]
-    shown = [*schema.behaviours, *side(schema, "candidate")]
-    candidates = [encoded(f.name, raw[f.name], lists, encode[f.name]) for f in shown]
-    _check_lengths(behaviours, "behaviours")
-    _check_lengths(candidates, "candidates")
-    item = candidates[0]
-    if item.length_N is not None and not item.length_N.all():
-        raise ValueError(
-            f"predict: row {np.argmin(item.length_N)} of column {item.name!r} has no candidate; expected at least one"
-        )
-    T = min(_longest(behaviours[0]), run.config.data.max_len)
-    K = _power_of_two(_longest(item)) if few_shapes and len(item.value_M) <= MANY else _longest(item)
-    arrays = {column.name: _padded(column, T) for column in behaviours}
-    return arrays | {column.name: _padded(column, K) for column in (*users, *candidates)}, item.length_N
-
-
-def _longest(column: Encoded) -> int:
-    """The most values of a row, at least 1."""
-    return 1 if column.length_N is None else max(1, int(column.length_N.max()))
+    rows = encoded_rows(run.schema, run_encoders(run), table)
+    T = min(max(1, int(rows.length_N.max())), run.config.data.max_len)
+    K = int(rows.count_N.max())
+    if few_shapes and rows.count_N.sum() <= MANY:
+        K = power_of_two(K)
+    arrays = {column.name: _padded(column, T) for column in rows.history}
+    arrays |= {column.name: _padded(column, K) for column in (*rows.user, *rows.candidate)}
+    return arrays, rows.candidate[0].length_N
 
 
 def _padded(column: Encoded, most: int) -> np.ndarray:
     """[N], or where rows hold lists [N, most]: the last values of each, right-padded."""
     if column.length_N is None:
         return column.value_M
+    return cut(column, column.end_N - column.length_N, column.end_N, most)
+
+
+def cut(column: Encoded, start_B: np.ndarray, end_B: np.ndarray, most: int) -> np.ndarray:
+    """[B, most]: the last of the values from start to end, right-padded with 0."""
     if not len(column.value_M):
-        return np.zeros((len(column.length_N), most), column.value_M.dtype)
-    end_N = np.cumsum(column.length_N)
-    return windows(column.value_M, end_N - column.length_N, end_N, most)
-
-
-def _check_lengths(columns: list[Encoded], what: str) -> None:
-    """Raises ValueError where a row has more values of one column than of another."""
-    first, *others = columns
-    for other in others:
-        if first.length_N is not None and other.length_N is not None and (first.length_N != other.length_N).any():
-            row = int(np.argmax(first.length_N != other.length_N))
-            raise ValueError(
-                f"predict: {other.name!r} and {first.name!r} do not hold equally many values in every row (row {row}: "
-                f"{other.length_N[row]} and {first.length_N[row]}); expected one value of each for all {what} of a row"
-            )
+        return np.zeros((len(end_B), most), column.value_M.dtype)
+    return windows(column.value_M, start_B, end_B, most)

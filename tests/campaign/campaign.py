@@ -25,7 +25,7 @@ CLEAN = (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeEr
 
 PRELOAD = (
     "pandas", "pyarrow.csv", "pyarrow.parquet", "matplotlib.pyplot", "sklearn.metrics", "orbax.checkpoint", "tyro",
-    "dienjax.cli", "dienjax.training.loop", "dienjax.training.prediction", "dienjax.preparation.prepare",
+    "dienjax.cli", "dienjax.training.loop", "dienjax.training.prediction_files", "dienjax.preparation.prepare",
     "dienjax.export", "dienjax.inspection.inspect",
 )  # fmt: skip
 """What the fork server imports once, so that a process starts in a tenth of a second. None of it starts a thread."""

@@ -55,7 +55,7 @@ def commands(whole, target):
     return {
         "prepare": (prepare_argv(whole.log, target), whole.store),
         "train": (["train", whole.config, "--store", whole.store, "--run", target, "--quiet"], whole.run),
-        "predict": (["predict", whole.run, "--input", whole.rows, "--output", target], None),
+        "predict": (["predict", whole.run, "--input", whole.rows, "--output", target, "--quiet"], None),
         "export": (["export", whole.run, "--output", target, "--form", "stablehlo"], whole.export),
     }
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import test_readme
@@ -22,7 +24,9 @@ from dienjax.export import export_run, folder, own_process, stablehlo
 from dienjax.schema import Behaviour, Schema, Table
 from dienjax.serving import Ranker
 from dienjax.serving.folder import read_export
+from dienjax.serving.spark import scores
 from dienjax.storage.files import sha256
+from dienjax.training.prediction_files import predict_file
 from exporting import MODELS, NAMES, make_run, random_state
 
 GRAPHS = {"ranker.onnx", "user_encoder.onnx", "candidate_scorer.onnx"}
@@ -84,6 +88,36 @@ def test_from_a_run_to_scores_of_raw_values(run, drift_store, tmp_path, capfd):
         main(command)
     assert "already exists; choose another name, or use --force" in capfd.readouterr().err
     assert (output / "export.json").stat().st_ino == before
+
+
+@pytest.mark.parametrize("name", ["din", "augru", "agru"])
+def test_many_rows_have_the_scores_of_predict(exported, name, tmp_path):
+    """`Ranker.score_table`, the function for Spark, `predict` on a file: with every kind of field, and regression."""
+    run, rng = Run.open(exported / f"run_{name}"), np.random.default_rng(0)
+    length_N, count_N = rng.integers(0, 9, 40), rng.integers(1, 5, 40)
+    sizes = SCHEMA.sizes()
+
+    def lists(field, length_N):
+        return [rng.integers(1, sizes[field], n).tolist() for n in length_N]
+
+    frame = pd.DataFrame({f"hist_{b.name}": lists(b.name, length_N) for b in SCHEMA.behaviours})
+    for field in ("item", "category", "slot"):
+        frame[field] = lists(field, count_N)
+    frame["price"] = [rng.normal(size=n).tolist() for n in count_N]
+    frame["city"], frame["age"] = rng.integers(1, sizes["city"], 40), rng.normal(size=40)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    said = "prediction" if name == "agru" else "probability"
+    want = np.concatenate(predict(run, frame)[said].tolist())
+    assert np.ptp(want) > 1e-3
+
+    table = pq.read_table(tmp_path / "rows.parquet")
+    predict_file(run, tmp_path / "rows.parquet", tmp_path / "scored.parquet")
+    scored = {"file": pq.read_table(tmp_path / "scored.parquet")}
+    scored["spark"] = pa.Table.from_batches(scores(exported / name)(table.to_batches(max_chunksize=9)))
+    scored["table"] = table.append_column(said, Ranker(exported / name).score_table(table))
+    for got in scored.values():
+        assert got.column_names == [*frame.columns, said]
+        np.testing.assert_allclose(np.concatenate(got[said].to_pylist()), want, rtol=1e-5, atol=1e-6)
 
 
 def test_the_command_passes_everything_on(empty_run, tmp_path, monkeypatch, capsys):

@@ -4,18 +4,35 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from types import NoneType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dienjax.errors import nearest
 from dienjax.serving.encoding import Encode, Where, listed
 
+if TYPE_CHECKING:  # a worker that scores Arrow tables needs no pandas
+    import pandas as pd
+
 Raw: TypeAlias = list | pa.ChunkedArray
 """N rows, each a value or a list of values: Python's where pandas keeps objects, Arrow's elsewhere."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where rows come from, for error messages: such as a file, and which of its rows is the first of these."""
+
+    name: str = "predict"
+    first: int = 0
+
+    def row(self, n: int) -> str:
+        """The name of the n-th of the rows, from 0 on."""
+        return f"{self.name}: row {self.first + n}"
+
+
+PREDICT = Place()
 
 
 @dataclass(frozen=True)
@@ -30,8 +47,21 @@ class Encoded:
     value_M: np.ndarray
     length_N: np.ndarray | None
 
+    @property
+    def end_N(self) -> np.ndarray:
+        """Where the values of each row end."""
+        return np.arange(1, len(self.value_M) + 1) if self.length_N is None else np.cumsum(self.length_N)
 
-def raw_columns(table: pd.DataFrame | pa.Table, names: Iterable[str]) -> dict[str, Raw]:
+
+def check_columns(names: Iterable[str], known: list[str], place: Place = PREDICT) -> None:
+    """Raise ValueError for a name that is missing among those of a table's columns, or occurs twice."""
+    for name in names:
+        if known.count(name) != 1:
+            found = f"occurs {known.count(name)} times" if name in known else f"is missing; {nearest(name, known)}"
+            raise ValueError(f"{place.name}: column {name!r} {found}")
+
+
+def raw_columns(table: "pd.DataFrame | pa.Table", names: Iterable[str], place: Place = PREDICT) -> dict[str, Raw]:
     """The named columns as they stand.
 
     What pandas marks as missing is None, and so is NaN in a column of floats or objects, which have no other mark for
@@ -40,12 +70,9 @@ def raw_columns(table: pd.DataFrame | pa.Table, names: Iterable[str]) -> dict[st
     Raises:
       ValueError: a column that is missing, occurs twice, or holds neither numbers, text, booleans nor lists of them.
     """
-    known = list(map(str, table.columns if isinstance(table, pd.DataFrame) else table.column_names))
-    for name in names:
-        if known.count(name) != 1:
-            found = f"occurs {known.count(name)} times" if name in known else f"is missing; {nearest(name, known)}"
-            raise ValueError(f"predict: column {name!r} {found}")
-    return {name: _of_series(table[name]) if isinstance(table, pd.DataFrame) else table[name] for name in names}
+    names, arrow = list(names), isinstance(table, pa.Table)
+    check_columns(names, list(map(str, table.column_names if arrow else table.columns)), place)
+    return {name: table[name] if arrow else _of_series(table[name], place) for name in names}
 
 
 def holds_lists(raw: Raw) -> bool:
@@ -55,43 +82,48 @@ def holds_lists(raw: Raw) -> bool:
     return _is_list(raw.type)
 
 
-def encoded(name: str, raw: Raw, lists: bool, encode: Encode) -> Encoded:
+def encoded(name: str, raw: Raw, lists: bool, encode: Encode, place: Place = PREDICT) -> Encoded:
     """The column's values, encoded; with `lists` every row holds a list, and a missing one is empty.
 
     Raises:
       ValueError: a value that `encode` refuses, or a value where a list belongs.
     """
     try:
-        values, length_N = _flat(name, raw) if lists else (raw, None)
-        where, (distinct, code_M) = _where(name, length_N), _distinct(name, values)
+        values, length_N = flat(name, raw, place) if lists else (raw, None)
+        where, (distinct, code_M) = _where(name, length_N, place), _distinct(name, values, place)
         value_D = encode(lambda d: where(int(np.argmax(code_M == d))), distinct)
     except TypeError as error:  # the table is of the right type, its content is not
         raise ValueError(str(error)) from error
     return Encoded(name, value_D[code_M], length_N)
 
 
-def _of_series(series: pd.Series) -> Raw:
+def flat(name: str, raw: Raw, place: Place) -> tuple[Raw, np.ndarray]:
+    """The values of all lists one after the other, and how many each row holds.
+
+    Raises:
+      ValueError: the column holds no lists.
+      TypeError: a Python value where a list belongs.
+    """
+    if isinstance(raw, list):
+        rows = [[] if row is None else listed(f"{place.row(n)} of column {name!r}", row) for n, row in enumerate(raw)]
+        return list(chain.from_iterable(rows)), np.fromiter(map(len, rows), np.int64, len(rows))
+    if pa.types.is_null(raw.type):
+        raw = raw.cast(pa.list_(pa.null()))
+    if not _is_list(raw.type):
+        raise ValueError(f"{place.name}: column {name!r} holds {raw.type}; expected a list of values in every row")
+    return pc.list_flatten(raw), pc.fill_null(pc.list_value_length(raw), 0).to_numpy().astype(np.int64)
+
+
+def _of_series(series: "pd.Series", place: Place) -> Raw:
     if series.dtype == object:
         return [None if missing else value for value, missing in zip(series, series.isna(), strict=True)]
     try:
         return pa.chunked_array(pa.array(series))
     except pa.ArrowException as error:
-        raise _unreadable(str(series.name), series.dtype) from error
+        raise _unreadable(str(series.name), series.dtype, place) from error
 
 
-def _flat(name: str, raw: Raw) -> tuple[Raw, np.ndarray]:
-    """The values of all lists one after the other, and how many each row holds."""
-    if isinstance(raw, list):
-        rows = [[] if row is None else listed(f"predict: row {n} of column {name!r}", row) for n, row in enumerate(raw)]
-        return list(chain.from_iterable(rows)), np.fromiter(map(len, rows), np.int64, len(rows))
-    if pa.types.is_null(raw.type):
-        raw = raw.cast(pa.list_(pa.null()))
-    if not _is_list(raw.type):
-        raise ValueError(f"predict: column {name!r} holds {raw.type}; expected a list of values in every row")
-    return pc.list_flatten(raw), pc.fill_null(pc.list_value_length(raw), 0).to_numpy().astype(np.int64)
-
-
-def _distinct(name: str, values: Raw) -> tuple[list, np.ndarray]:
+def _distinct(name: str, values: Raw, place: Place) -> tuple[list, np.ndarray]:
     """The distinct values in the order of their first appearance, and each value's position among them.
 
     Values that Arrow could change, or cannot compare, stay as they are, each as a distinct one.
@@ -101,7 +133,7 @@ def _distinct(name: str, values: Raw) -> tuple[list, np.ndarray]:
         if isinstance(values, list):
             return values, np.arange(len(values))
     if isinstance(values.type, pa.BaseExtensionType):  # a period would be a number here
-        raise _unreadable(name, values.type)
+        raise _unreadable(name, values.type, place)
     if pa.types.is_dictionary(values.type):  # whose chunks may have a dictionary each
         values = values.cast(values.type.value_type)
     try:
@@ -134,17 +166,20 @@ def _is_list(type: pa.DataType) -> bool:
     return any(check(type) for check in is_list)
 
 
-def _where(name: str, length_N: np.ndarray | None) -> Where:
+def _where(name: str, length_N: np.ndarray | None, place: Place) -> Where:
     """The name of the value at a position of the column, for error messages."""
 
     def where(position: int) -> str:
         if length_N is None:
-            return f"predict: row {position} of column {name!r}"
+            return f"{place.row(position)} of column {name!r}"
         row = int(np.searchsorted(np.cumsum(length_N), position, side="right"))
-        return f"predict: value {position - length_N[:row].sum()} in row {row} of column {name!r}"
+        value = position - length_N[:row].sum()
+        return f"{place.name}: value {value} in row {place.first + row} of column {name!r}"
 
     return where
 
 
-def _unreadable(name: str, held: object) -> ValueError:
-    return ValueError(f"predict: column {name!r} holds {held}; expected numbers, text, or true and false: convert it")
+def _unreadable(name: str, held: object, place: Place) -> ValueError:
+    return ValueError(
+        f"{place.name}: column {name!r} holds {held}; expected numbers, text, or true and false: convert it"
+    )

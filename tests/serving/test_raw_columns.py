@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from dienjax.serving.encoding import encode_lists, known_values, numbers, ready_ids
-from dienjax.training.raw_columns import encoded, holds_lists, raw_columns
+from dienjax.serving.raw_columns import encoded, holds_lists, raw_columns
 
 BIG = 2**53
 Letter = StrEnum("Letter", {"A": "a"})

@@ -1,0 +1,95 @@
+"""A table of raw values as encoded rows: histories, users, and one candidate or a list of them a row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from dienjax.schema import Dense, Schema, Sparse
+from dienjax.serving.encoding import Encode
+from dienjax.serving.raw_columns import PREDICT, Encoded, Place, encoded, holds_lists, raw_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Rows:
+    """N encoded rows.
+
+    Attributes:
+      history: the columns `hist_<behaviour>`, the item's first; each row holds a list.
+      user: the features of the users, one value a row.
+      candidate: the columns of the candidates, the item's first; either all hold lists or none does.
+    """
+
+    history: list[Encoded]
+    user: list[Encoded]
+    candidate: list[Encoded]
+
+    @property
+    def length_N(self) -> np.ndarray:
+        """How many behaviours each row has."""
+        length_N = self.history[0].length_N
+        assert length_N is not None  # histories are lists
+        return length_N
+
+    @property
+    def lists(self) -> bool:
+        """Whether a row holds a list of candidates."""
+        return self.candidate[0].length_N is not None
+
+    @property
+    def count_N(self) -> np.ndarray:
+        """How many candidates each row has."""
+        length_N = self.candidate[0].length_N
+        return np.ones(len(self.candidate[0].value_M), np.int64) if length_N is None else length_N
+
+
+def column_names(schema: Schema) -> list[str]:
+    """The columns that a table of rows has."""
+    return [*(f"hist_{b.name}" for b in schema.behaviours), *schema.field_names]
+
+
+def encoded_rows(
+    schema: Schema, encode: Mapping[str, Encode], table: "pd.DataFrame | pa.Table", place: Place = PREDICT
+) -> Rows:
+    """The rows of a table.
+
+    Args:
+      encode: how the values of each field are encoded, by name.
+
+    Raises:
+      ValueError: a column that is missing, a value that `encode` refuses or that stands where a list belongs, lists of
+        different lengths in one row, or a row without a candidate.
+    """
+    raw = raw_columns(table, column_names(schema), place)
+    lists = holds_lists(raw[schema.item])
+    fields: tuple[Sparse | Dense, ...] = (*schema.sparse, *schema.dense)
+    shown = [b.name for b in schema.behaviours] + [f.name for f in fields if f.of == "candidate"]
+    rows = Rows(
+        [encoded(f"hist_{b.name}", raw[f"hist_{b.name}"], True, encode[b.name], place) for b in schema.behaviours],
+        [encoded(f.name, raw[f.name], False, encode[f.name], place) for f in fields if f.of == "user"],
+        [encoded(name, raw[name], lists, encode[name], place) for name in shown],
+    )
+    _check_lengths(rows.history, "behaviours", place)
+    _check_lengths(rows.candidate, "candidates", place)
+    if not rows.count_N.all():  # of no rows all have one
+        row = place.row(int(np.argmin(rows.count_N)))
+        raise ValueError(f"{row} of column {schema.item!r} has no candidate; expected at least one")
+    return rows
+
+
+def _check_lengths(columns: list[Encoded], what: str, place: Place) -> None:
+    """Raises ValueError where a row has more values of one column than of another."""
+    first, *others = columns
+    for other in others:
+        if first.length_N is not None and other.length_N is not None and (first.length_N != other.length_N).any():
+            row = int(np.argmax(first.length_N != other.length_N))
+            raise ValueError(
+                f"{place.name}: {other.name!r} and {first.name!r} do not hold equally many values in every row (row "
+                f"{place.first + row}: {other.length_N[row]} and {first.length_N[row]}); expected one value of each "
+                f"for all {what} of a row"
+            )
