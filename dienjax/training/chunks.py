@@ -16,8 +16,8 @@ from dienjax.training.run import Run
 STEP = 1 << 13
 """The most candidates of a step: its largest arrays have T numbers of each attention unit for each of them."""
 
-HISTORY = 16
-"""What a history costs, in candidates of its own (T = 50, the shipped DIEN)."""
+HISTORY = 4
+"""What a history costs, in candidates: between 1 beside one and 13 beside many (T = 50, the shipped DIEN, a CPU)."""
 
 
 def chunk_scorer(run: Run, variables: dict[str, Any], rows: int, longest: int = 1) -> Callable[[Rows], np.ndarray]:

@@ -13,10 +13,10 @@ from dienjax.training.config import DataConfig
     ("count_N", "now", "expected"),
     [
         ([1] * 9, 0, 1),
-        ([200] * 9, 0, 256),
-        ([1] * 50 + [200], 0, 8),  # 75 pieces of 8 cost less than 51 of 256, and less than 250 of 1
+        ([200] * 9, 0, 32),  # 7 of 32 pad less than one of 256
+        ([1] * 50 + [200], 0, 4),  # 100 pieces of 4 cost less than 51 of 256, and less than 250 of 1
         ([100 * STEP], 0, STEP),
-        ([1] * 9, 8, 8),  # a piece of 8 costs 24, one of 1 costs 17
+        ([1] * 9, 4, 4),  # a piece of 4 costs 8, one of 1 costs 5
         ([1] * 9, 32, 1),
         ([3, 4], 256, 4),
         ([200], 64, 64),
