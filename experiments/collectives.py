@@ -25,7 +25,10 @@ class Collective:
 
 
 def collectives(program: str) -> list[Collective]:
-    """The collectives of a program in XLA's text (`compiled.as_text()`), in its order."""
+    """The collectives of a program in XLA's text (`compiled.as_text()`), in its order.
+
+    One that is written down in several places, as those are that run beside other work, counts once.
+    """
     bodies = _computations(program)
     calls = {name: _called(body) for name, body in bodies.items()}
     looped: set[str] = set()
@@ -35,19 +38,23 @@ def collectives(program: str) -> list[Collective]:
         if name not in looped:
             looped.add(name)
             waiting += calls.get(name, [])
-    found = []
+    found: dict[tuple, Collective] = {}
     for name, body in bodies.items():
         for line in body:
             if match := _OPERATION.search(line):
-                found.append(Collective(match[2], _largest(match[1]), name in looped, line.strip()))
-    return found
+                # TPUs have a sum over devices of which each keeps its part as a computation of this name.
+                kind = "reduce-scatter" if name.startswith("%all-reduce-scatter") else match[2]
+                channel, size = re.search(r"channel_id=\d+", line), _largest(match[1])
+                key = (kind, size, name in looped, channel[0] if channel else line)
+                found.setdefault(key, Collective(kind, size, name in looped, line.strip()))
+    return list(found.values())
 
 
 def _computations(program: str) -> dict[str, list[str]]:
     """The lines of each computation by its name."""
     starts = list(_NAME.finditer(program))
-    ends = [start.start() for start in starts[1:]] + [len(program)]
-    return {s[1]: program[s.end() : end].splitlines() for s, end in zip(starts, ends, strict=True)}
+    ends = [*(start.start() for start in starts[1:]), len(program)]
+    return {s[1]: program[s.end() : end].splitlines() for s, end in zip(starts, ends, strict=False)}
 
 
 def _called(lines: list[str]) -> list[str]:

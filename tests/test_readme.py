@@ -13,7 +13,8 @@ from dienjax.report.describe import EXAMPLE, describe_file
 from dienjax.training.config import Config
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["", "data_prep", "dienjax", "dienjax/data", "dienjax/interop", "dienjax/serving", "experiments"]
+INNER = ["data", "interop", "serving", "training"]
+ROOMS = ["", "data_prep", "dienjax", *(f"dienjax/{room}" for room in INNER), "experiments"]
 TEXTS = {room: (ROOT / room / "README.md").read_text(encoding="utf-8") for room in ROOMS}
 BLOCKS = {
     f"{room or 'top'} {number}": code

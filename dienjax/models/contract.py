@@ -26,6 +26,9 @@ class Model(Protocol):
     `Annotated[float, pydantic.Field(ge=0)]` has a bound. Parameters go into the collection "params", running statistics
     into "batch_stats", and dropout draws from the stream "dropout"; there are no others.
 
+    Devices may share a batch: what looks across its rows must use `dienjax.models.parts`, as `MaskedBatchNorm` and
+    `Dropout` of `dienjax.models.layers` do; then the model trains on them as on one.
+
     A model with an auxiliary loss has an attribute or field `auxiliary`, of any value. Its `Output.auxiliary` is then
     there whenever `e.negative_BTE` is, and `loss.alpha` weighs it. `loss.l2_tower` needs a module called `tower`.
 
