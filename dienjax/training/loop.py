@@ -80,7 +80,7 @@ def fit(
         step, metrics = train_step(loop.config, loop.run.model, loop.tx, loop.layout), None
         state = loop.state
         loop.held = lambda: state
-        while (batch := asked(steps, metrics)) is not None:
+        while (batch := next_batch(steps, metrics)) is not None:
             state, metrics = step(state, batch, loop.key)
     return loop.run
 
@@ -139,7 +139,7 @@ def opened(
         yield Loop(run, loader, valid_loader, layout, progress and processes.writes())
 
 
-def asked(steps: Generator[Any, Any, None], metrics: Metrics | None) -> Any:
+def next_batch(steps: Generator[Any, Any, None], metrics: Metrics | None) -> Any:
     """The batch of the next step of a loop, which takes the metrics of the one before; None at its end."""
     try:
         return steps.send(metrics)

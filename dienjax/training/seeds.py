@@ -14,7 +14,7 @@ from dienjax.data.store import Store
 from dienjax.training.config import Config
 from dienjax.training.layout import Layout
 from dienjax.training.lazy_rows import RowsBatch
-from dienjax.training.loop import asked, opened, store_data
+from dienjax.training.loop import next_batch, opened, store_data
 from dienjax.training.placed import train_step
 from dienjax.training.run import Run
 from dienjax.training.signals import noted_signals
@@ -59,13 +59,13 @@ def fit_seeds(
         keys = jnp.stack([loop.key for loop in loops])
         arrived = stack.enter_context(noted_signals())
         steps = [stack.enter_context(closing(loop.steps(arrived))) for loop in loops]
-        batches: list[Any] = [asked(of_one, None) for of_one in steps]
+        batches: list[Any] = [next_batch(of_one, None) for of_one in steps]
         last = [batch for batch in batches if batch is not None][:1] * len(steps)
         while any(batch is not None for batch in batches):
             last = [old if new is None else new for old, new in zip(last, batches, strict=True)]
             states, metrics = step(states, stacked(last, layout), keys)
             batches = [
-                None if batch is None else asked(steps[i], jax.tree.map(lambda a, i=i: a[i], metrics))
+                None if batch is None else next_batch(steps[i], jax.tree.map(lambda a, i=i: a[i], metrics))
                 for i, batch in enumerate(batches)
             ]
     return [loop.run for loop in loops]

@@ -197,3 +197,17 @@ def test_wrong_input(store):
             Loader(dataset, 4, lengths=lengths)
     with pytest.raises(ValueError, match="no samples"):
         Loader(Numbers([]), 4)
+
+
+def test_shares_of_a_batch_are_its_rows_side_by_side(drift_store):
+    """Also of the ragged batch, of which the last share has no row at all."""
+    dataset = StoreSplit(drift_store, "train_all", max_len=9)
+    N = len(dataset.length_N)
+    size = next(size for size in range(32, 200, 4) if 0 < N % size <= size // 4)
+    whole = Loader(dataset, size, (4, 9), seed=1)
+    parts = [Loader(dataset, size, (4, 9), seed=1, share=(i, 4)) for i in range(4)]
+    for planned, batch in whole.epoch(1):
+        shares = [part.batch(planned, 1) for part in parts]
+        same(jax.tree.map(lambda *arrays: np.concatenate(arrays), *shares), batch)
+        same(np.concatenate([part.shared(planned) for part in parts]), planned.index)
+        assert all(len(share.mask_BK) == size // 4 for share in shares)
