@@ -7,6 +7,7 @@ that fits beside it the same with the table on the device.
 """
 
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -44,6 +45,10 @@ def main(
     print(f"{'rows':>13} {'tables':>8} {'step, ms':>9} {'slowest':>8} {'start, s':>9} {'peak, GB':>9}")
     for size in map(int, rows):
         for place in ("device", "host"):
+            needed, free = 3 * 4 * size * dim, os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            if place == "device" and needed > 0.8 * free:
+                print(f"{size:>13,} {place:>8} does not fit: Adam needs {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB")
+                continue
             command = [sys.executable, "-m", "experiments.host_tables", "--one", f"{place}:{size}", "--dim", str(dim)]
             command += ["--batch", str(batch), "--length", str(length), "--folder", folder]
             done = subprocess.run(command, capture_output=True, text=True)
