@@ -7,8 +7,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 PRODUCT = re.compile(r"dot|gemm|conv|cublas|cutlass|xmma|matmul", re.IGNORECASE)
 """In the name of an operation that multiplies matrices."""
@@ -21,7 +23,8 @@ SECONDS, LEAST = 5.0, 5
 class Case:
     """A shape and a precision: histories a batch, history slots, embedding dim of each of two tables, candidates.
 
-    `published` is a public number of samples a second for the shape, and where it is from.
+    `unroll` is how many steps of a recurrence one iteration of its loop takes. `published` is a public number of
+    samples a second for the shape, and where it is from.
     """
 
     batch: int
@@ -29,10 +32,12 @@ class Case:
     dtype: str = "float32"
     dim: int = 18
     candidates: int = 1
+    unroll: int = 1
     published: tuple[str, int] | None = None
 
     def __str__(self) -> str:
-        return f"{self.batch} × {self.length}, dim {self.dim}, {self.dtype}"
+        unrolled = f", {self.unroll} steps an iteration" if self.unroll > 1 else ""
+        return f"{self.batch} × {self.length}, dim {self.dim}, {self.dtype}{unrolled}"
 
 
 FUXICTR = Case(1024, 100, dim=64, published=("FuxiCTR's DIEN, V100", 6_604))
@@ -40,15 +45,15 @@ SIM = Case(131_072, 10, dim=16, published=("the DIEN part of NVIDIA's SIM, A100"
 
 
 def cases(quick: bool) -> Iterator[Case]:
-    """The shapes that are measured; with `quick` one small one in both precisions."""
+    """The shapes that are measured; with `quick` one small one in three forms."""
     dtypes = ("float32", "bfloat16")
     if quick:
         yield from (Case(64, 5, dtype) for dtype in dtypes)
+        yield Case(64, 5, unroll=5)
         return
     for anchor in (FUXICTR, SIM):
-        yield from (
-            Case(anchor.batch, anchor.length, dtype, anchor.dim, published=anchor.published) for dtype in dtypes
-        )
+        yield from (replace(anchor, dtype=dtype) for dtype in dtypes)
+        yield from (replace(anchor, unroll=unroll) for unroll in (2, 5, 10))
     for batch, length, dtype in itertools.product((1024, 8192, 32_768, 131_072), (10, 50, 100), dtypes):
         yield Case(batch, length, dtype)
 
@@ -56,9 +61,13 @@ def cases(quick: bool) -> Iterator[Case]:
 def measured(case: Case) -> dict[str, Any]:
     """Samples a second, the time of a step in ms and the share of it outside of products; or that it does not fit."""
     import jax
+    from flax import linen as nn
+
+    from dienjax.models import recurrent
 
     try:
-        call, compiled = _training(case)
+        with patch.object(recurrent.nn, "scan", partial(nn.scan, unroll=case.unroll)):
+            call, compiled = _training(case)
         median, since = [], time.perf_counter()
         while time.perf_counter() - since < SECONDS or len(median) < LEAST:
             started = time.perf_counter()
