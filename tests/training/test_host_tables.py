@@ -46,6 +46,7 @@ def test_equals_the_lazy_step_bit_for_bit(optimizer, in_files, tmp_path):
     assert not os.listdir(tmp_path), "the files have no names that could be left behind"
 
 
+@pytest.mark.slow
 def test_a_run_with_tables_on_the_host_resumes_and_is_evaluated(config, drift_store, tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "SMALL", 10)
     there = replace(config, devices=DevicesConfig(tables="host", folder=str(tmp_path)))
