@@ -9,6 +9,7 @@ Every step equals that of one device up to rounding: dropout draws the rows of w
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -55,7 +56,7 @@ def make_divided_train_step(
     def summed(state: TrainState, rows: RowsBatch, root_key: jax.Array) -> tuple[Any, Any, Metrics]:
         """The gradients of one device's part, summed over the devices; of a table: what `_gathered` returns."""
         params = {**state.params, "embedder": _fetch(layout, state.params["embedder"], rows.row_R)}
-        grads, batch_stats, metrics = gradient(_with_params(state, params), rows.batch, root_key, rows.row_R)
+        grads, batch_stats, metrics = gradient(replace(state, params=params), rows.batch, root_key, rows.row_R)
         tables = jax.tree.map(_gathered, rows.row_R, grads.pop("embedder"))
         return {**jax.lax.psum(grads, AXIS), "embedder": tables}, batch_stats, jax.lax.psum(metrics, AXIS)
 
@@ -68,7 +69,7 @@ def make_divided_train_step(
         if loss.l2_embedding:  # what it adds counts in the norm of the gradients: each device needs all rows
             tables = small.params["embedder"]
             whole = {name: jax.lax.psum(tables[name], AXIS) for name in layout.spread}
-            small = _with_params(small, {**small.params, "embedder": {**tables, **whole}})
+            small = replace(small, params={**small.params, "embedder": {**tables, **whole}})
         small, metrics = descend(small, grads, batch_stats, metrics)
         return scatter_rows(state, small, here, layout.rows_here()), metrics
 
@@ -110,10 +111,6 @@ def make_divided_eval_step(model: nn.Module, layout: Layout) -> Callable[[dict[s
         return logit_BK
 
     return jax.jit(step)
-
-
-def _with_params(state: TrainState, params: Any) -> TrainState:
-    return TrainState(state.step, params, state.batch_stats, state.opt_state)
 
 
 def _fetch(layout: Layout, tables: dict[str, jax.Array], row_R: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -6,7 +6,6 @@ result is that of the lazy step. The arrays of the tables in the state are NumPy
 
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ from flax import linen as nn
 from dienjax.batch import Batch
 from dienjax.models.embedding import embed, initial_part, initial_rows
 from dienjax.training.layout import Layout, table_of
-from dienjax.training.lazy_rows import RowsBatch, gather_rows, scatter_rows
+from dienjax.training.lazy_rows import RowsBatch, gather_rows, make_lazy_update
 from dienjax.training.losses import LossConfig
-from dienjax.training.step import Metrics, TrainState, make_descend, make_gradient
+from dienjax.training.step import Metrics, TrainState
 
 DRAWN = 2**18
 """Rows that are drawn at once."""
@@ -86,7 +85,7 @@ def new_array(shape: tuple[int, ...], dtype: Any, folder: str) -> np.ndarray:
 
 def on_host(state: Any, layout: Layout) -> Any:
     """A restored state, with its large tables in arrays that a step can change."""
-    hosted = {name: layout.schema.table(name).size for name in layout.hosted}
+    _, hosted = _sizes(layout)
 
     def writable(path: Any, leaf: Any) -> Any:
         if table_of(path, leaf, hosted) is None or (leaf.flags.writeable and not layout.folder):
@@ -102,16 +101,8 @@ def make_host_train_step(
     model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig, unknown: float, layout: Layout
 ) -> Callable[[TrainState, RowsBatch, jax.Array], tuple[TrainState, Metrics]]:
     """A `step(state, rows_batch, root_key) -> (state, metrics)` that changes the large tables of the state in place."""
-    gradient, descend = make_gradient(model, loss, unknown), make_descend(tx, loss)
-    sizes = _sizes(layout)
-    here = {name: size for name, size in sizes.items() if name not in layout.hosted}
-    hosted = {name: sizes[name] for name in layout.hosted}
-
-    @partial(jax.jit, donate_argnums=0)
-    def on_device(state: TrainState, rows: RowsBatch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
-        small = gather_rows(state, rows.row_R, here)
-        small, metrics = descend(small, *gradient(small, rows.batch, root_key, rows.row_R))
-        return scatter_rows(state, small, rows.row_R, here), metrics
+    here, hosted = _sizes(layout)
+    on_device = jax.jit(make_lazy_update(model, tx, loss, unknown, here), donate_argnums=0)
 
     def step(state: TrainState, rows: RowsBatch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
         small, metrics = on_device(_fetched(state, rows, hosted), rows, root_key)
@@ -132,9 +123,7 @@ def make_host_train_step(
 
 def make_host_eval_step(model: nn.Module, layout: Layout) -> Callable[[dict[str, Any], RowsBatch], jax.Array]:
     """A `step(variables, rows_batch) -> logit_BK` that reads the large tables on the host."""
-    sizes = _sizes(layout)
-    here = {name: size for name, size in sizes.items() if name not in layout.hosted}
-    hosted = {name: sizes[name] for name in layout.hosted}
+    here, hosted = _sizes(layout)
 
     @jax.jit
     def on_device(variables: dict[str, Any], rows: RowsBatch) -> jax.Array:
@@ -145,8 +134,10 @@ def make_host_eval_step(model: nn.Module, layout: Layout) -> Callable[[dict[str,
     return lambda variables, rows: on_device(_fetched(variables, rows, hosted), rows)
 
 
-def _sizes(layout: Layout) -> dict[str, int]:
-    return {table.name: table.size for table in layout.schema.tables}
+def _sizes(layout: Layout) -> tuple[dict[str, int], dict[str, int]]:
+    """The rows of the tables on the device, and of those on the host."""
+    sizes = {table.name: table.size for table in layout.schema.tables}
+    return {name: n for name, n in sizes.items() if name not in layout.hosted}, {n: sizes[n] for n in layout.hosted}
 
 
 def _fetched(state: Any, rows: RowsBatch, hosted: dict[str, int]) -> Any:

@@ -74,15 +74,22 @@ def make_lazy_train_step(
 
     State, metrics and randomness are those of `make_train_step`; states and checkpoints fit either step.
     """
-    gradient, descend = make_gradient(model, loss, unknown), make_descend(tx, loss)
     sizes = {table.name: table.size for table in model.schema.tables}
+    return jax.jit(make_lazy_update(model, tx, loss, unknown, sizes), donate_argnums=0)
+
+
+def make_lazy_update(
+    model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig, unknown: float, sizes: dict[str, int]
+) -> Callable[[TrainState, RowsBatch, jax.Array], tuple[TrainState, Metrics]]:
+    """The lazy step, not jitted, for the tables of these sizes; of any other the state has the batch's rows alone."""
+    gradient, descend = make_gradient(model, loss, unknown), make_descend(tx, loss)
 
     def step(state: TrainState, rows: RowsBatch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
         small = gather_rows(state, rows.row_R, sizes)
         small, metrics = descend(small, *gradient(small, rows.batch, root_key, rows.row_R))
         return scatter_rows(state, small, rows.row_R, sizes), metrics
 
-    return jax.jit(step, donate_argnums=0)
+    return step
 
 
 def gather_rows(state: Any, row_R: Mapping[str, Array], sizes: dict[str, int]) -> Any:

@@ -38,6 +38,12 @@ def fit_seeds(
       ValueError: as `fit`, or several devices, or tables on the host: one device trains all seeds.
     """
     seeds = range(config.fit.seed, config.fit.seed + config.fit.seeds)
+    layout = Layout.of(config.devices, store.schema, config.data.batch_size)
+    if layout.elsewhere:
+        raise ValueError(
+            f"fit.seeds is {len(seeds)}, which one device trains; got {len(layout.devices)} devices and "
+            f'devices.tables="{layout.tables}": set devices.count=1 and devices.tables="replicated"'
+        )
     with ExitStack() as stack:
         loops = []
         for seed in seeds:
@@ -45,12 +51,6 @@ def fit_seeds(
             run = opened(of_seed, train, valid, Path(path) / f"seed{seed}", store=store, init_from=None, resume=resume,
                          force=force, progress=progress and seed == seeds[0])  # fmt: skip
             loops.append(stack.enter_context(run))
-        layout = loops[0].layout
-        if layout.elsewhere:
-            raise ValueError(
-                f"fit.seeds is {len(seeds)}, which one device trains; got {len(layout.devices)} devices and "
-                f'devices.tables="{layout.tables}": set devices.count=1 and devices.tables="replicated"'
-            )
         one = train_step(loops[0].config, loops[0].run.model, loops[0].tx, layout)
         step = jax.jit(jax.vmap(one), donate_argnums=0)
         states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(loop.state for loop in loops))
