@@ -3,7 +3,7 @@
     python -m experiments.scale_predict --rows 500000 5000000
 
 Rows have histories of 1 to 50 items and categories, and one candidate, in one Parquet file; the model is the shipped
-DIEN after an epoch on a generated log. `--clone` scores with the package of another clone, such as of another commit.
+DIEN after an epoch on a generated log. `--against CLONE` scores with another commit too.
 """
 
 import os
@@ -23,18 +23,13 @@ GROUP = 50_000
 """Rows of a row group of the input."""
 
 
-def train(out: str, events: int) -> float:
-    """Train the shipped DIEN for an epoch on a generated log; return its AUC on the validation split."""
-    from dienjax import Config, fit_store, prepare
-    from dienjax.training.progress import read_metrics
-    from experiments.benchmark.logs import write
-
-    write(f"{out}/log", events, 0)
-    store = prepare(
-        f"{out}/log/log.parquet", f"{out}/store", user="user", item="item", time="time", attributes=["category"]
-    )
-    run = fit_store(Config.load("dien", ["fit.epochs=1"]), store, f"{out}/run", progress=False)
-    return read_metrics(run.path / "metrics.jsonl")[-1]["auc"]
+def train(clone: Path, folder: Path, events: int) -> None:
+    """Train the shipped DIEN for an epoch on a generated log, as the run `folder/run`, with the package of a clone."""
+    in_child("experiments.benchmark.logs:write", out=str(folder / "log"), events=events, seed=0)
+    log, store = folder / "log/log.parquet", folder / "store"
+    columns = ["--user", "user", "--item", "item", "--time", "time", "--attribute", "category"]
+    dienjax(clone, "prepare", "--events", log, "--out", store, *columns)
+    dienjax(clone, "train", "dien", "--store", store, "--run", folder / "run", "--set", "fit.epochs=1")
 
 
 def generate(out: str, run: str, rows: int) -> int:
@@ -62,23 +57,25 @@ def generate(out: str, run: str, rows: int) -> int:
     return os.path.getsize(out)
 
 
-def predict(clone: Path, run: Path, source: Path, target: Path) -> tuple[float, float, float]:
-    """The seconds, those of all processors, and the peak memory in GB of `dienjax predict`, its start included."""
-    command = [sys.executable, "-m", "dienjax", "predict", run, "--input", source, "--output", target, "--force"]
+def dienjax(clone: Path, *command: object) -> tuple[float, float, float]:
+    """The seconds, those of all processors, and the peak memory in GB of a command, its start included."""
     start = time.perf_counter()
-    child = subprocess.Popen(list(map(str, command)), cwd=clone, stdout=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "dienjax", *map(str, command)], cwd=clone, stdout=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - start
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise SystemExit(f"dienjax predict ended with exit code {child.returncode}")
+        raise SystemExit(f"dienjax {command[0]} ended with exit code {child.returncode}")
     return seconds, usage.ru_utime + usage.ru_stime, peak_gb(usage)
 
 
 def main(
     rows: tuple[int, ...] = (500_000, 5_000_000),
     folder: Path = Path("runs/scale_predict"),
-    clone: Path = ROOT,
+    against: Path | None = None,
+    rounds: int = 1,
     events: int = 1_000_000,
 ) -> None:
     """Print seconds, rows a second and peak memory for each number of rows.
@@ -86,22 +83,26 @@ def main(
     Args:
       rows: how many rows to score.
       folder: for the run and the inputs, which are made where they are missing.
-      clone: whose package scores.
+      against: another clone, such as of an earlier commit, which trains the run and scores beside this one.
+      rounds: how often each scores, in turn.
       events: size of the log that the run is trained on.
     """
     folder = folder.absolute()
     run = folder / "trained/run"
     if not run.exists():
-        shutil.rmtree(folder / "trained", ignore_errors=True)
-        print("validation AUC", in_child(f"{MODULE}:train", out=str(run.parent), events=events).answer)
+        shutil.rmtree(run.parent, ignore_errors=True)
+        train(against or ROOT, run.parent, events)
+    clones = {"here": ROOT} | ({"there": against} if against else {})
     for n in rows:
         source = folder / f"{n}.parquet"
         if not source.exists():
             in_child(f"{MODULE}:generate", out=str(source), run=str(run), rows=n)
-        seconds, cpu_s, gb = predict(clone, run, source, folder / "scored.parquet")
-        print(
-            f"{n:>10,} rows  {seconds:7.1f} s  {cpu_s:7.1f} CPU s  {n / seconds:7,.0f} rows/s  {gb:.2f} GB", flush=True
-        )
+        for _ in range(rounds):
+            for name, clone in clones.items():
+                into = ["--input", source, "--output", folder / "scored.parquet", "--force"]
+                seconds, cpu_s, gb = dienjax(clone, "predict", run, *into)
+                speed = f"{seconds:7.1f} s  {cpu_s:7.1f} CPU s  {n / seconds:7,.0f} rows/s  {gb:.2f} GB"
+                print(f"{n:>10,} rows  {name:5}  {speed}", flush=True)
 
 
 if __name__ == "__main__":

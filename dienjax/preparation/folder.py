@@ -32,7 +32,7 @@ def files_in(folder: str) -> list[tuple[str, Keys]]:
         paths += [os.path.join(parent, name) for name in names if not _is_hidden(name)]
     if not paths:
         raise ValueError(f"folder {folder!r} has no files; expected CSV, TSV or Parquet files in it")
-    found = [(path, _keys(path, folder)) for path in sorted(paths)]
+    found = [(path, keys_of(path, folder)) for path in sorted(paths)]
     first, keys = found[0]
     for path, other in found:
         if [*other] != [*keys]:
@@ -43,12 +43,41 @@ def files_in(folder: str) -> list[tuple[str, Keys]]:
     return found
 
 
+def keys_of(path: str, folder: str) -> Keys:
+    """The keys that the names of a file's folders tell, below `folder`.
+
+    Raises:
+      ValueError: a key twice, or one that is not UTF-8.
+    """
+    keys: Keys = {}
+    for part in os.path.relpath(os.path.dirname(path), folder).split(os.sep):
+        name, equals, value = part.partition("=")
+        if not equals:
+            continue
+        try:
+            name, value = unquote(name, errors="strict"), unquote(value, errors="strict")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path!r} has the key {part!r}, which is not UTF-8 ({error}): rename the folder"
+            ) from error
+        if name in keys:
+            raise ValueError(f"{path!r} has the key {name!r} twice; expected it once: rename a folder")
+        keys[name] = None if value in ("", MISSING) else value
+    return keys
+
+
 def key_types(keys: list[Keys]) -> dict[str, pa.DataType]:
     """The type of each key of a folder's files, as pyarrow and Spark see it: int64 if all are whole numbers, else text.
 
     Dates stay text, which is read as dates where it is the time.
     """
-    return {name: _type([of[name] for of in keys]) for name in keys[0]}
+    names = dict.fromkeys(name for of in keys for name in of)
+    return {name: _type([of[name] for of in keys if name in of]) for name in names}
+
+
+def key_value(value: str | None, type: pa.DataType) -> pa.Scalar:
+    """The value of a key as one of the type that `key_types` tells."""
+    return pa.scalar(value if value is None or pa.types.is_string(type) else int(value), type)
 
 
 def with_keys(source: Source, keys: Keys, types: dict[str, pa.DataType]) -> Source:
@@ -62,10 +91,7 @@ def with_keys(source: Source, keys: Keys, types: dict[str, pa.DataType]) -> Sour
             raise ValueError(
                 f"{source.name!r} has a column {name!r}, and so does its path; expected one of them: rename the folders"
             )
-    values = {
-        name: pa.scalar(value if value is None or pa.types.is_string(types[name]) else int(value), types[name])
-        for name, value in keys.items()
-    }
+    values = {name: key_value(value, types[name]) for name, value in keys.items()}
     parts = source.parts
     return replace(
         source,
@@ -83,24 +109,6 @@ def _read(source: Source, keys: dict[str, pa.Scalar], wanted: list[str]) -> Iter
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or (name.startswith("_") and "=" not in name)
-
-
-def _keys(path: str, folder: str) -> Keys:
-    keys: Keys = {}
-    for part in os.path.relpath(os.path.dirname(path), folder).split(os.sep):
-        name, equals, value = part.partition("=")
-        if not equals:
-            continue
-        try:
-            name, value = unquote(name, errors="strict"), unquote(value, errors="strict")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{path!r} has the key {part!r}, which is not UTF-8 ({error}): rename the folder"
-            ) from error
-        if name in keys:
-            raise ValueError(f"{path!r} has the key {name!r} twice; expected it once: rename a folder")
-        keys[name] = None if value in ("", MISSING) else value
-    return keys
 
 
 def _type(values: list[str | None]) -> pa.DataType:

@@ -3,15 +3,14 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from dienjax.preparation.folder import key_types, key_value, keys_of
 from dienjax.serving.raw_columns import Place, check_columns, flat
 
 ROWS, BYTES = 1 << 14, 1 << 25
@@ -38,7 +37,7 @@ class Part:
     name: Path
     rows: int
     schema: pa.Schema
-    keys: dict[str, Any] = field(default_factory=dict)
+    keys: dict[str, pa.Scalar] = field(default_factory=dict)
 
     def place(self, first: int = 0) -> Place:
         """Its rows from the row `first` on, for error messages."""
@@ -82,8 +81,9 @@ def chunks(part: Part) -> Iterator[pa.Table]:
 
 def with_keys(part: Part, table: pa.Table) -> pa.Table:
     """The table with the columns that only the names of the file's folders tell."""
-    for name in part.keys.keys() - set(table.column_names):
-        table = table.append_column(name, pa.array([part.keys[name]] * len(table)))
+    for name, value in part.keys.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.repeat(value, len(table)))
     return table
 
 
@@ -159,11 +159,11 @@ def _rows_at_once(metadata: pq.FileMetaData) -> int:
 
 def _with_keys(parts: list[Part], base: Path) -> list[Part]:
     """The parts with their keys, each of one type in all of them: numbers where all are whole numbers, else text."""
-    paths = [str(part.path) for part in parts]
-    dataset = ds.dataset(paths, format="parquet", partitioning="hive", partition_base_dir=str(base))
-    keys = {f.path: ds.get_partition_keys(f.partition_expression) for f in dataset.get_fragments()}
+    texts = [keys_of(str(part.path), str(base)) for part in parts]
+    types = key_types(texts)
     return [
-        Part(part.path, part.name, part.rows, part.schema, keys[path]) for part, path in zip(parts, paths, strict=True)
+        replace(part, keys={name: key_value(value, types[name]) for name, value in keys.items()})
+        for part, keys in zip(parts, texts, strict=True)
     ]
 
 

@@ -84,8 +84,12 @@ def test_keys_are_numbers_where_all_are_and_stand_behind_columns(tmp_path):
         (tmp_path / name).mkdir(parents=True)
         pq.write_table(pa.table({"events": [1, 2]}), tmp_path / name / "a.parquet")
     parts = find_parts(tmp_path, ["events", "day", "city"])
-    assert [(part.keys["day"], part.keys["city"]) for part in parts] == [(1, "Ulm am"), (10, "7"), (2, None)]
+    found = [{name: value.as_py() for name, value in part.keys.items()} for part in parts]
+    assert found == [{"day": 1, "city": "Ulm am"}, {"day": 10, "city": "7"}, {"day": 2, "city": None}]
     table = with_keys(parts[0], pa.table({"events": [1, 2], "day": ["mine", "too"]}))
     assert table.to_pydict() == {"events": [1, 2], "day": ["mine", "too"], "city": ["Ulm am"] * 2}
     with pytest.raises(ValueError, match=r"/day=1/.*column 'dya' is missing; did you mean 'day'"):
         find_parts(tmp_path, ["dya"])
+    pq.write_table(pa.table({"events": [1, 2]}), tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"/b.parquet.*column 'day' is missing"):
+        find_parts(tmp_path, ["day"])
