@@ -13,11 +13,13 @@ from dienjax.models.fields import Fields, of_fields
 from dienjax.models.layers import MLP, Activation, Attention, AttentionHidden, BatchNorm, Head, TargetAttention
 from dienjax.models.matmul import Dtype, einsum
 from dienjax.models.output import Auxiliary, Output, tower_input
-from dienjax.models.recurrent import Biases, Gate, Recurrence, Step
+from dienjax.models.min_recurrent import MinRecurrence
+from dienjax.models.recurrent import Biases, Gate, Recurrence
 from dienjax.models.settings import Share, Width, Widths
 from dienjax.schema import Schema
 
 Cell = Literal["linen", "deepctr_torch", "torch_rechub", "author"]
+Kind = Literal["GRU", "AIGRU", "AGRU", "AUGRU", "minAUGRU"]
 
 
 class AuxiliaryScorer(nn.Module):
@@ -42,8 +44,10 @@ class DIEN(nn.Module):
 
     GRU: a second GRU, then its states weighed by attention; AIGRU: a GRU over a_t·h_t (eq. 9); AGRU: the attention
     score as update gate (eq. 10); AUGRU: the attention score scales the update gate (eq. 11-12), in the paper's form
-    or (`gate="author"`) in that of the authors' TensorFlow code. `state` is the width of the interest states; 0 takes
-    the width of a behaviour, which the inner-product auxiliary loss needs.
+    or (`gate="author"`) in that of the authors' TensorFlow code; minAUGRU: an AUGRU whose gates read the interest states
+    alone (`dienjax.models.min_recurrent`), so that scoring a candidate takes no matrix product a step.
+    `extractor="minGRU"` extracts interests likewise. `state` is the width of the interest states; 0 takes the width of
+    a behaviour, which the inner-product auxiliary loss needs.
 
     Variants by their source: `cell` says which biases the recurrences have and where their reset acts
     (`dienjax.models.recurrent.Biases`); `fields="separate"` extracts and evolves the interest in each behaviour field
@@ -55,7 +59,8 @@ class DIEN(nn.Module):
     """
 
     schema: Schema
-    kind: Step = "AUGRU"
+    kind: Kind = "AUGRU"
+    extractor: Literal["GRU", "minGRU"] = "GRU"
     gate: Gate = "paper"
     cell: Cell = "linen"
     state: Literal[0] | Width = 0
@@ -85,7 +90,9 @@ class DIEN(nn.Module):
         widths = [self.state or field.width for field in fields]
         self.embedder = FeatureEmbedder(self.schema)
         self.extractors = [
-            Recurrence(width, biases=extractor_biases, dtype=self.dtype, name=f"extractor{field.suffix}")
+            MinRecurrence(width, dtype=self.dtype, name=f"extractor{field.suffix}")
+            if self.extractor == "minGRU"
+            else Recurrence(width, biases=extractor_biases, dtype=self.dtype, name=f"extractor{field.suffix}")
             for field, width in zip(fields, widths, strict=True)
         ]
         self.scorer = AuxiliaryScorer(
@@ -104,7 +111,9 @@ class DIEN(nn.Module):
             for field in fields
         ]
         self.evolutions = [
-            Recurrence(width, self.kind, self.gate, evolution_biases, self.dtype, name=f"evolution{field.suffix}")
+            MinRecurrence(width, self.gate, self.dtype, name=f"evolution{field.suffix}")
+            if self.kind == "minAUGRU"
+            else Recurrence(width, self.kind, self.gate, evolution_biases, self.dtype, name=f"evolution{field.suffix}")
             for field, width in zip(fields, widths, strict=True)
         ]
         self.mlp = MLP(
@@ -151,20 +160,26 @@ class DIEN(nn.Module):
     def encode(self, e: Embedded) -> jax.Array:
         """What no candidate changes, once per history: the interest states, [B, T, H], all fields side by side.
 
-        For the kind GRU the second GRU is part of it. Of `e` only the history and its mask are read.
+        For the kind GRU the second GRU is part of it, for minAUGRU what its gates make of the states, [B, T, 3·H]. Of
+        `e` only the history and its mask are read.
         """
         return self._candidate_free(self._extract(e), e)
 
     def score(self, state_BTH: jax.Array, e: Embedded, train: bool = False) -> jax.Array:
         """logit_BK of the candidates, given the encoded history; `e.history_BTE` is not read."""
         interests = []
-        ends = list(accumulate(extractor.features for extractor in self.extractors))
+        times = 3 if self.kind == "minAUGRU" else 1
+        ends = list(accumulate(times * extractor.features for extractor in self.extractors))
         states = jnp.split(state_BTH, ends[:-1], axis=-1)
         for i, field in enumerate(of_fields(self.schema, self.fields)):
             query_BKE = field.of(e.candidate_BKE)
+            if self.kind == "minAUGRU":
+                states[i], gates_BTG = jnp.split(states[i], [self.extractors[i].features], axis=-1)
             weight_BKT = self.attentions[i](query_BKE, states[i], e.mask_BK, e.mask_BT, train)
             if self.kind == "GRU":
                 interests.append(einsum("bkt,bth->bkh", weight_BKT, states[i], self.dtype))
+            elif self.kind == "minAUGRU":
+                interests.append(self.evolutions[i].last(gates_BTG, e.mask_BT, weight_BKT))
             else:
                 interests.append(self.evolutions[i](states[i], e.mask_BT, weight_BKT))
         logit_BK: jax.Array = self.mlp(tower_input(interests, e), e.mask_BK, train)
@@ -178,6 +193,9 @@ class DIEN(nn.Module):
     def _candidate_free(self, states: list[jax.Array], e: Embedded) -> jax.Array:
         if self.kind == "GRU":
             states = [evolve(state_BTH, e.mask_BT) for evolve, state_BTH in zip(self.evolutions, states, strict=True)]
+        if self.kind == "minAUGRU":
+            gates = [evolve.gates(state_BTH) for evolve, state_BTH in zip(self.evolutions, states, strict=True)]
+            states = [x for pair in zip(states, gates, strict=True) for x in pair]
         return jnp.concatenate(states, axis=-1)
 
     def _auxiliary(
@@ -192,7 +210,7 @@ class DIEN(nn.Module):
         )
 
 
-def cell_biases(cell: Cell, kind: Step) -> tuple[Biases, Biases]:
+def cell_biases(cell: Cell, kind: Kind) -> tuple[Biases, Biases]:
     """The biases of the interest extractor and of the interest evolution."""
     if cell == "deepctr_torch":
         return "torch", "tied" if kind == "AUGRU" else "torch"
