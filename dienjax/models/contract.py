@@ -27,7 +27,9 @@ class Model(Protocol):
     into "batch_stats", and dropout draws from the stream "dropout"; there are no others.
 
     Devices may share a batch: what looks across its rows must use `dienjax.models.parts`, as `MaskedBatchNorm` and
-    `Dropout` of `dienjax.models.layers` do; then the model trains on them as on one.
+    `Dropout` of `dienjax.models.layers` do; then the model trains on them as on one. And on a CPU a training step sees
+    a large batch in microbatches, unless the model has running statistics; one that looks across rows without them
+    says `whole_batch = True`, a class attribute without an annotation.
 
     A model with an auxiliary loss has an attribute or field `auxiliary`, of any value. Its `Output.auxiliary` is then
     there whenever `e.negative_BTE` is, and `loss.alpha` weighs it. `loss.l2_tower` needs a module called `tower`.

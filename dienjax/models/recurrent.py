@@ -122,7 +122,7 @@ def gate_count(step: Step | StepFunction, biases: Biases) -> int:
     return 2 if step == "AGRU" and biases in ("linen", "paper", "author") else 3
 
 
-def _orthogonal_gates(key: jax.Array, shape: tuple[int, int], dtype: type = jnp.float32) -> jax.Array:
+def _orthogonal_gates(key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.float_) -> jax.Array:
     """An orthogonal matrix for each gate, side by side."""
     features, width = shape
     keys = jax.random.split(key, width // features)

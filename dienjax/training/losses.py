@@ -42,26 +42,38 @@ def has_auxiliary(model: Any, loss: LossConfig) -> bool:
     return hasattr(model, "auxiliary") and loss.alpha > 0
 
 
-def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
-    """The mean of x where mask is True; if it is nowhere True, 0 with a zero gradient."""
-    return jnp.sum(jnp.where(mask, x, 0)) / jnp.maximum(sum_of_parts(jnp.sum(mask)), 1)
+def masked_mean(x: jax.Array, mask: jax.Array, count: jax.Array | None = None) -> jax.Array:
+    """The mean of x where mask is True; if it is nowhere True, 0 with a zero gradient.
+
+    `count` is the denominator if x is a part of what is averaged.
+    """
+    count = sum_of_parts(jnp.sum(mask)) if count is None else count
+    return jnp.sum(jnp.where(mask, x, 0)) / jnp.maximum(count, 1)
 
 
-def ctr_loss(logit_BK: jax.Array, label_BK: jax.Array, mask_BK: jax.Array, task: Task = "binary") -> jax.Array:
+def ctr_loss(
+    logit_BK: jax.Array,
+    label_BK: jax.Array,
+    mask_BK: jax.Array,
+    task: Task = "binary",
+    count: jax.Array | None = None,
+) -> jax.Array:
     """The mean loss over the real candidates of the batch: logistic, or squared error."""
     if task == "regression":
-        return masked_mean(jnp.square(logit_BK - label_BK), mask_BK)
-    return masked_mean(optax.sigmoid_binary_cross_entropy(logit_BK, label_BK), mask_BK)
+        return masked_mean(jnp.square(logit_BK - label_BK), mask_BK, count)
+    return masked_mean(optax.sigmoid_binary_cross_entropy(logit_BK, label_BK), mask_BK, count)
 
 
-def auxiliary_loss(auxiliary: Auxiliary, hist_label_BS: jax.Array | float = 1.0) -> jax.Array:
+def auxiliary_loss(
+    auxiliary: Auxiliary, hist_label_BS: jax.Array | float = 1.0, count: jax.Array | None = None
+) -> jax.Array:
     """The mean logistic loss over the real steps' positives and negatives (DIEN, eq. 6-7), as in deepctr-torch.
 
     hist_label_BS: 1 where the *next* behaviour was a positive signal; a step labelled 0 is trained towards 0.
     """
     positive = optax.sigmoid_binary_cross_entropy(auxiliary.positive_logit_BS, hist_label_BS)
     negative = optax.sigmoid_binary_cross_entropy(auxiliary.negative_logit_BS, 0.0)
-    return masked_mean((positive + negative) / 2, auxiliary.mask_BS)
+    return masked_mean((positive + negative) / 2, auxiliary.mask_BS, count)
 
 
 def sum_of_squares(tree: Any, leaf: str = "") -> jax.Array:
@@ -70,9 +82,22 @@ def sum_of_squares(tree: Any, leaf: str = "") -> jax.Array:
     return sum((jnp.sum(jnp.square(x)) for x in leaves), jnp.zeros(()))
 
 
-def data_loss(output: Output, batch: Batch, config: LossConfig) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """CTR loss + alpha × auxiliary loss, and these parts by name."""
-    parts = {"ctr_loss": ctr_loss(output.logit_BK, batch.label_BK, batch.mask_BK, config.task)}
+Counts = tuple[jax.Array, jax.Array]
+"""How many real candidates a batch has, and how many real steps of the auxiliary loss."""
+
+
+def counts(output: Output, batch: Batch) -> Counts:
+    """The denominators of the losses; where devices share a batch, those of the whole."""
+    steps = jnp.zeros(()) if output.auxiliary is None else sum_of_parts(jnp.sum(output.auxiliary.mask_BS))
+    return sum_of_parts(jnp.sum(batch.mask_BK)), steps
+
+
+def data_loss(
+    output: Output, batch: Batch, config: LossConfig, of: Counts | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """CTR loss + alpha × auxiliary loss, and these parts by name; of a microbatch, given the counts `of` its batch."""
+    candidates, steps = of or counts(output, batch)
+    parts = {"ctr_loss": ctr_loss(output.logit_BK, batch.label_BK, batch.mask_BK, config.task, candidates)}
     loss = parts["ctr_loss"]
     if output.auxiliary is not None:
         hist_label_BS: Any = 1.0
@@ -80,7 +105,7 @@ def data_loss(output: Output, batch: Batch, config: LossConfig) -> tuple[jax.Arr
             hist_label_BS = batch.hist_label_BT[:, 1:]
             fields = output.auxiliary.mask_BS.shape[1] // max(hist_label_BS.shape[1], 1)
             hist_label_BS = jnp.tile(hist_label_BS, (1, fields))  # separate fields stand side by side
-        parts["auxiliary_loss"] = auxiliary_loss(output.auxiliary, hist_label_BS)
+        parts["auxiliary_loss"] = auxiliary_loss(output.auxiliary, hist_label_BS, steps)
         loss += config.alpha * parts["auxiliary_loss"]
     return loss, parts
 

@@ -1,7 +1,7 @@
 """The gradient of a batch as the sum over microbatches of its histories, each small enough to stay in a CPU's cache.
 
-The tables are read before, and their gradients written after, for the whole batch at once; each microbatch adds its part
-of the losses, whose denominators are counts of the whole batch, so that the sum is the gradient of the batch.
+The tables are read before, and their gradients written after, for the whole batch at once; each microbatch adds its
+part of the losses, whose denominators are counts of the whole batch, so that the sum is the gradient of the batch.
 """
 
 from collections.abc import Callable
@@ -32,12 +32,10 @@ def accumulated(
     """
     if count == 1:
         return gradient(vectors, others)
+    B = jax.tree.leaves(vectors)[0].shape[0]
 
     def fold(x: jax.Array) -> jax.Array:
-        return x.reshape(count, -1, *x.shape[1:])
-
-    B = jax.tree.leaves(vectors)[0].shape[0]
-    starts_N = jnp.arange(count) * (B // count)
+        return x.reshape(count, B // count, *x.shape[1:])
 
     def body(total: Any, part: Any) -> tuple[Any, Any]:
         start, vectors, others = part
@@ -45,8 +43,8 @@ def accumulated(
             summed, stacked = gradient(vectors, others)
         return jax.tree.map(jnp.add, total, summed), stacked
 
-    parts = starts_N, *jax.tree.map(fold, (vectors, others))
+    parts = jnp.arange(0, B, B // count), *jax.tree.map(fold, (vectors, others))
     shapes, _ = jax.eval_shape(gradient, *jax.tree.map(lambda x: x[0], parts[1:]))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     summed, stacked = jax.lax.scan(body, zeros, parts)
-    return summed, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stacked)
+    return summed, jax.tree.map(lambda x: x.reshape(B, *x.shape[2:]), stacked)

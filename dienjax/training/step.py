@@ -1,6 +1,7 @@
 """The training state, and the pure steps that turn (state, batch) into the next state or into logits."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import jax
@@ -10,10 +11,12 @@ from flax import linen as nn
 from flax import struct
 
 from dienjax.batch import Array, Batch
-from dienjax.models.embedding import embed
+from dienjax.models.embedding import Embedded, embed
+from dienjax.models.output import Output
 from dienjax.training.layout import Layout
-from dienjax.training.losses import LossConfig, data_loss, penalty
+from dienjax.training.losses import LossConfig, counts, data_loss, penalty
 from dienjax.training.metrics import auc_histogram
+from dienjax.training.microbatches import accumulated, microbatches
 from dienjax.training.unknown import hide
 
 Metrics = dict[str, jax.Array]
@@ -64,36 +67,58 @@ def init_state(
 Gradient = Callable[..., tuple[Any, Any, Metrics]]
 
 
-def make_gradient(model: nn.Module, loss: LossConfig, unknown: float = 0.0) -> Gradient:
+def make_gradient(model: nn.Module, loss: LossConfig, unknown: float = 0.0, platform: str | None = None) -> Gradient:
     """The pure `gradient(state, batch, root_key, row_R=None) -> (gradients, batch_stats, metrics)`, without penalty.
 
     The tables in the state may have fewer rows than the schema says, as long as the ids of the batch are theirs;
     `row_R` then says by table name which ids these rows are. `unknown` is the share of values that a step hides. Where
-    devices share a batch, gradients and metrics are what each of them adds to those of the whole.
+    devices share a batch, gradients and metrics are what each of them adds to those of the whole. On the platform "cpu"
+    (None: the default device's) a large batch is seen in microbatches, unless the model has statistics of batches or an
+    attribute `whole_batch` that is true.
     """
+    platform = platform or jax.default_backend()
 
     def gradient(
         state: TrainState, batch: Batch, root_key: jax.Array, row_R: Mapping[str, Array] | None = None
     ) -> tuple[Any, Any, Metrics]:
         key = jax.random.fold_in(root_key, state.step)
-        rngs = {"dropout": key}
         batch = hide(batch, model.schema, unknown, jax.random.fold_in(key, 1), row_R)
+        tables, params = state.params["embedder"], {n: x for n, x in state.params.items() if n != "embedder"}
+        vectors, to_tables = jax.vjp(lambda tables: _vectors(embed(model.schema, tables, batch)), tables)
 
-        def objective(params: Any) -> tuple[jax.Array, tuple[Any, Metrics, jax.Array]]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            embedded = embed(model.schema, params["embedder"], batch)
-            output, updated = model.apply(
-                variables, embedded, train=True, method="net", rngs=rngs, mutable=["batch_stats"]
-            )
-            value, parts = data_loss(output, batch, loss)
-            return value, (updated.get("batch_stats", {}), {"loss": value, **parts}, output.logit_BK)
+        def output(params: Any, vectors: Any, batch: Batch) -> tuple[Output, Any]:
+            variables, rngs = {"params": params, "batch_stats": state.batch_stats}, {"dropout": key}
+            embedded = Embedded(**vectors, mask_BT=batch.mask_BT, mask_BK=batch.mask_BK)
+            return model.apply(variables, embedded, train=True, method="net", rngs=rngs, mutable=["batch_stats"])
 
-        (_, (batch_stats, metrics, logit_BK)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        whole = platform != "cpu" or state.batch_stats or getattr(model, "whole_batch", False)
+        (B, T), K = batch.mask_BT.shape, batch.mask_BK.shape[1]
+        count = 1 if whole else microbatches(B, T, K)
+        # Of this output the masks alone are read, and nothing else of it is computed.
+        of = counts(output(params, vectors, batch)[0], batch) if count > 1 else None
+
+        def objective(params: Any, vectors: Any, batch: Batch) -> tuple[jax.Array, Any]:
+            out, updated = output(params, vectors, batch)
+            value, parts = data_loss(out, batch, loss, of)
+            return value, ({"loss": value, **parts}, updated.get("batch_stats", {}), out.logit_BK)
+
+        def part(vectors: Any, batch: Batch) -> tuple[Any, Any]:
+            differentiate = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
+            (_, (metrics, batch_stats, logit_BK)), (grads, grad_vectors) = differentiate(params, vectors, batch)
+            return (grads, metrics, batch_stats), (grad_vectors, logit_BK)
+
+        (grads, metrics, batch_stats), (grad_vectors, logit_BK) = accumulated(part, count, vectors, batch)
+        grads = {**grads, "embedder": to_tables(grad_vectors)[0]}
         if loss.task == "binary":
             metrics["auc_histogram"] = auc_histogram(logit_BK, batch.label_BK, batch.mask_BK)
         return grads, batch_stats, metrics
 
     return gradient
+
+
+def _vectors(embedded: Embedded) -> dict[str, jax.Array | None]:
+    """What a gradient goes into: all but the masks."""
+    return {f.name: getattr(embedded, f.name) for f in fields(Embedded) if not f.name.startswith("mask")}
 
 
 def make_descend(tx: optax.GradientTransformation, loss: LossConfig) -> Callable[..., tuple[TrainState, Metrics]]:
@@ -113,7 +138,11 @@ def make_descend(tx: optax.GradientTransformation, loss: LossConfig) -> Callable
 
 
 def make_train_step(
-    model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig, unknown: float = 0.0
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    loss: LossConfig,
+    unknown: float = 0.0,
+    platform: str | None = None,
 ) -> TrainStep:
     """A jitted, pure `step(state, batch, root_key) -> (state, metrics)` that donates the old state.
 
@@ -121,7 +150,7 @@ def make_train_step(
     randomness (dropout, unknown) is fold_in(root_key, state.step), so a resumed run repeats it. The metrics are device
     arrays: the losses as means over the batch, and an AUC histogram to be added up.
     """
-    gradient, descend = make_gradient(model, loss, unknown), make_descend(tx, loss)
+    gradient, descend = make_gradient(model, loss, unknown, platform), make_descend(tx, loss)
 
     def step(state: TrainState, batch: Batch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
         return descend(state, *gradient(state, batch, root_key))

@@ -8,11 +8,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
+import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from dienjax.models.layers import Dropout
-from dienjax.models.parts import bernoulli, sum_of_parts
+from dienjax.models.parts import bernoulli, from_row, sum_of_parts
 
 KEY = jax.random.key(0)
 
@@ -29,26 +29,18 @@ def test_a_whole_batch_is_its_own_sum():
     np.testing.assert_array_equal(on_a_mesh(sum_of_parts)(x), x)
 
 
-def test_draws_are_those_of_jax():
-    drawn = bernoulli(KEY, 0.3, (4, 5))
-    np.testing.assert_array_equal(drawn, jax.random.bernoulli(KEY, 0.3, (4, 5)))
-    np.testing.assert_array_equal(on_a_mesh(lambda x: bernoulli(KEY, 0.3, x.shape))(jnp.zeros((4, 5))), drawn)
+def test_a_row_draws_the_same_wherever_it_is_seen():
+    whole = bernoulli(KEY, 0.3, (6, 50))
+    np.testing.assert_array_equal(on_a_mesh(lambda x: bernoulli(KEY, 0.3, x.shape))(jnp.zeros((6, 50))), whole)
+    with from_row(jnp.asarray(4), 6):
+        np.testing.assert_array_equal(bernoulli(KEY, 0.3, (2, 50)), whole[4:])
+    assert 0.2 < whole.mean() < 0.4 and len(np.unique(whole, axis=0)) == 6
 
 
-def test_dropout_is_that_of_flax():
-    x = jnp.arange(12.0).reshape(3, 4) + 1
-
-    class Both(nn.Module):
-        ours: bool
-
-        @nn.compact
-        def __call__(self, x):
-            if self.ours:
-                return Dropout(0.4, name="dropout")(x, True)
-            return nn.Dropout(0.4, deterministic=False, name="dropout")(x)
-
-    ours, flax = (Both(which).apply({}, x, rngs={"dropout": KEY}) for which in (True, False))
-    np.testing.assert_array_equal(ours, flax)
-    assert (ours == 0).any() and (ours != 0).any()
+def test_dropout_keeps_the_mean():
+    x = jnp.ones((500, 40))
+    dropped = Dropout(0.4).apply({}, x, True, rngs={"dropout": KEY})
+    assert set(np.unique(dropped)) == {0.0, np.float32(1 / 0.6)}
+    assert dropped.mean() == pytest.approx(1, abs=0.02)
     for share, train in ((0.4, False), (0.0, True)):
         np.testing.assert_array_equal(partial(Dropout(share).apply, {})(x, train), x)

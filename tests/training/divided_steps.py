@@ -52,8 +52,10 @@ def batches(n, B=16, T=4, K=2):
     return made
 
 
-def layout_of(tables):
-    return Layout(SCHEMA, tuple(jax.devices()), tables, small=8)
+def layout_of(rule):
+    """Of "rows", or of "rows+own": then each device has a list of its own, as where there are several processes."""
+    tables, _, own = rule.partition("+")
+    return Layout(SCHEMA, tuple(jax.devices()), tables, small=8, one_list=not own)
 
 
 def on_one(model, tx, rows, made):
