@@ -122,9 +122,10 @@ def gate_count(step: Step | StepFunction, biases: Biases) -> int:
     return 2 if step == "AGRU" and biases in ("linen", "paper", "author") else 3
 
 
-def _orthogonal_gates(key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.float_) -> jax.Array:
+def _orthogonal_gates(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
     """An orthogonal matrix for each gate, side by side."""
     features, width = shape
+    dtype = jax.dtypes.canonicalize_dtype(float)
     keys = jax.random.split(key, width // features)
     return jnp.concatenate([nn.initializers.orthogonal()(k, (features, features), dtype) for k in keys], axis=1)
 

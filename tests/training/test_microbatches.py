@@ -44,7 +44,7 @@ def assert_close(part, whole, tolerance):
 
 @pytest.mark.parametrize(
     ("B", "T", "K", "count"),
-    [(512, 50, 2, 16), (512, 8, 2, 2), (512, 4, 2, 1), (64, 8, 2, 1), (96, 50, 2, 3), (37, 50, 2, 1), (8, 900, 9, 1)],
+    [(512, 50, 2, 8), (512, 16, 2, 2), (512, 8, 2, 1), (64, 50, 2, 1), (96, 50, 2, 2), (37, 500, 2, 1), (8, 900, 9, 1)],
 )
 def test_the_largest_divisor_that_fits(B, T, K, count):
     assert microbatches.microbatches(B, T, K) == count
@@ -91,7 +91,7 @@ def test_a_model_that_needs_the_whole_batch_gets_it(small):
 
 
 def test_memory_falls():
-    """Of 256 histories of 50: one in eight is in memory at a time."""
+    """Of 256 histories of 50 a quarter is in memory at a time."""
     model = DIEN(builders.SCHEMA, **SMALL)
     batch = Batch.abstract(builders.SCHEMA, 256, 50, 2, negatives=True)
     state = jax.eval_shape(lambda: init_state(model, optax.sgd(0.1), batch, jax.random.key(0)))
@@ -100,4 +100,4 @@ def test_memory_falls():
         step = make_train_step(model, optax.sgd(0.1), LossConfig(), platform=platform)
         return step.lower(state, batch, KEY).compile().memory_analysis().temp_size_in_bytes
 
-    assert temporary("cpu") < 0.35 * temporary("gpu")
+    assert temporary("cpu") < 0.5 * temporary("gpu")
