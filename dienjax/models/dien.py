@@ -141,7 +141,7 @@ class DIEN(nn.Module):
             )
         if self.cell != "linen" and self.kind == "minAUGRU" and self.extractor == "minGRU":
             raise ValueError(
-                f'DIEN: cell={self.cell!r} with extractor="minGRU" and kind="minAUGRU", whose gates have no variants; '
+                f'DIEN: cell="{self.cell}" with extractor="minGRU" and kind="minAUGRU", whose gates have no variants; '
                 'expected cell="linen": leave it out, or set extractor="GRU" or another kind'
             )
 
