@@ -14,7 +14,7 @@ from dienjax.training.divided import divide
 from dienjax.training.layout import Layout
 from dienjax.training.lazy_rows import renumber
 
-KINDS, BOTH = "DIN,GRU,AIGRU,AGRU,AUGRU", "replicated,rows"
+KINDS, BOTH = "DIN,GRU,AIGRU,AGRU,AUGRU,minAUGRU", "replicated,rows"
 
 
 def on_devices(*arguments, script="divided_steps.py", devices=8, **environment):
