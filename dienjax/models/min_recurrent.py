@@ -1,4 +1,4 @@
-"""Recurrences whose gates read the input alone: minGRU (Feng et al. 2024, arXiv 2410.01201, eq. 8), and minAUGRU.
+"""Recurrences whose gates read the input alone: minGRU (Feng et al. 2024, arXiv 2410.01201, 3.1), and minAUGRU.
 
     u_t = σ(W_u·x_t + b_u)    h̃_t = tanh(W_h·x_t + b_h)    h_t = (1 − û_t)·h_{t−1} + û_t·h̃_t
 

@@ -9,7 +9,7 @@ import pytest
 
 import builders
 from dienjax.models import DIEN
-from dienjax.models.min_recurrent import MinRecurrence, in_parallel, linear_recurrence, one_by_one
+from dienjax.models.min_recurrent import MinRecurrence, in_parallel, linear_recurrence, one_by_one, states
 from dienjax.models.recurrent import augru_gate, augru_gate_author
 from reference import recurrences as oracle
 
@@ -20,7 +20,7 @@ MASK_BT = np.arange(T) < np.array([0, 1, 4, 2, 3])[:, None]
 SCORE_BKT = rng.uniform(0, 1, (B, K, T)).astype(np.float32)
 GATES = ("paper", "author")
 SCALED = {"minGRU": lambda update, score: update, "paper": augru_gate, "author": augru_gate_author}
-FORMS = {"one by one": one_by_one, "in parallel": in_parallel}
+FORMS = (one_by_one, in_parallel)
 
 
 def build(gate="paper", score_BKT=None, **options):
@@ -115,8 +115,8 @@ def derivatives(form, scaled, given):
         return jnp.sum(jnp.sin(1 + last_HKB)) + jnp.sum(jnp.cos(state_THKB)), (last_HKB, state_THKB)
 
     def all_of(given):
-        grad, tangent, states = jax.jvp(jax.grad(number, has_aux=True), (given,), (given,), has_aux=True)
-        return states, jax.jvp(number, (given,), (given,), has_aux=True)[1], grad, tangent
+        grad, tangent, both = jax.jvp(jax.grad(number, has_aux=True), (given,), (given,), has_aux=True)
+        return both, jax.jvp(number, (given,), (given,), has_aux=True)[1], grad, tangent
 
     return jax.jit(all_of, compiler_options=builders.FAST_COMPILE)(given)
 
@@ -128,7 +128,7 @@ def test_both_forms_and_their_derivatives_are_those_of_a_plain_loop(scaled):
         given = arrays(scaled, dtype=np.float64)
         want = derivatives(by_hand, scaled, given)
         assert all(np.isfinite(x).all() and x.any() for x in jax.tree.leaves(want))
-        for form in FORMS.values():
+        for form in (*FORMS, states):
             got = derivatives(form, scaled, given)
             jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-12), got, want)
 
@@ -136,10 +136,8 @@ def test_both_forms_and_their_derivatives_are_those_of_a_plain_loop(scaled):
 @pytest.mark.parametrize("steps", [1, 50])
 def test_both_forms_agree_in_float32(steps):
     given = jax.tree.map(lambda x: x[:steps], arrays("paper", max(steps, 3)))
-    states = [
-        jax.jit(partial(form, augru_gate), compiler_options=builders.FAST_COMPILE)(*given) for form in FORMS.values()
-    ]
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-6), *states)
+    both = [jax.jit(partial(form, augru_gate), compiler_options=builders.FAST_COMPILE)(*given) for form in FORMS]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-6), *both)
 
 
 @pytest.mark.parametrize("gate", GATES)

@@ -40,7 +40,7 @@ class Gates:
 
 
 class MinGates:
-    """Gates that do not read the state (Feng et al. 2024, eq. 8, with a tanh)."""
+    """Gates that do not read the state (Feng et al. 2024, arXiv 2410.01201, 3.1, with a tanh)."""
 
     def __init__(self, params, factor=np.asarray):
         kernel, bias = (np.asarray(params["gates"][name], np.float64) for name in ("kernel", "bias"))
