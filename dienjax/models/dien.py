@@ -46,10 +46,10 @@ class DIEN(nn.Module):
     score as update gate (eq. 10); AUGRU: the attention score scales the update gate (eq. 11-12), in the paper's form
     or (`gate="author"`) in that of the authors' TensorFlow code; minAUGRU: an AUGRU whose gates read the interest
     states alone (`dienjax.models.min_recurrent`), so that a step of a candidate has no matrix product.
-    `extractor="minGRU"` has such gates, too, for the behaviours. `state` is the width of the interest states; 0 takes
-    the width of a behaviour, which the inner-product auxiliary loss needs.
+    `extractor="minGRU"` extracts interests by gates that read the behaviours alone. `state` is the width of the
+    interest states; 0 takes the width of a behaviour, which the inner-product auxiliary loss needs.
 
-    Variants by their source: `cell` says which biases the recurrences have and where their reset acts
+    Variants by their source: `cell` says which biases the recurrences have and where their reset acts, if they have one
     (`dienjax.models.recurrent.Biases`); `fields="separate"` extracts and evolves the interest in each behaviour field
     on its own, as torch-rechub does; `batch_norm="torch"` is nn.BatchNorm1d; `attention="author"` and `head="author"`
     are the query projection and the two outputs of the authors' TensorFlow code.

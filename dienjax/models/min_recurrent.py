@@ -2,10 +2,10 @@
 
     u_t = σ(W_u·x_t + b_u)    h̃_t = tanh(W_h·x_t + b_h)    h_t = (1 − û_t)·h_{t−1} + û_t·h̃_t
 
-A minGRU has û = u. (Feng et al. leave out the tanh.) A minAUGRU makes û of u and an attention score a, as an AUGRU
-does: a·u, or the authors' form. No gate reads the state, so u and h̃ are computed once for all candidates, and a step
-of a candidate is three or four elementwise operations. As h_t is linear in h_{t−1}, the steps can also be joined in
-any order: a CPU takes them one by one, an accelerator in parallel.
+A minGRU has û = u (Feng et al. leave out the tanh); a minAUGRU makes û of u and an attention score a, as an AUGRU does:
+a·u, or the authors' form. No gate reads the state, so u and h̃ are computed once for all candidates, and a step of a
+candidate is a few elementwise operations. As h_t is linear in h_{t−1}, the steps need not wait for each other: a CPU
+takes them one by one, an accelerator in parallel.
 """
 
 from collections.abc import Callable
