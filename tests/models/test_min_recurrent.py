@@ -19,7 +19,7 @@ INPUT_BTE = rng.normal(size=(B, T, E)).astype(np.float32)
 MASK_BT = np.arange(T) < np.array([0, 1, 4, 2, 3])[:, None]
 SCORE_BKT = rng.uniform(0, 1, (B, K, T)).astype(np.float32)
 GATES = ("paper", "author")
-SCALED = {"minGRU": lambda update, score: update, "paper": augru_gate, "author": augru_gate_author}
+SCALED = {"minGRU": lambda update, score: update, "author": augru_gate_author}
 FORMS = (one_by_one, in_parallel)
 
 
@@ -108,20 +108,19 @@ def by_hand(scaled, update_TH1B, candidate_TH1B, score_T1KB):
 
 
 def derivatives(form, scaled, given):
-    """Last and all states; the gradient and a Hessian-vector product of a number made of them."""
+    """Gradient of a number made of the last state and all of them, a Hessian-vector product, and these states."""
 
     def number(given):
         last_HKB, state_THKB = form(SCALED[scaled], *given)
         return jnp.sum(jnp.sin(1 + last_HKB)) + jnp.sum(jnp.cos(state_THKB)), (last_HKB, state_THKB)
 
     def all_of(given):
-        grad, tangent, both = jax.jvp(jax.grad(number, has_aux=True), (given,), (given,), has_aux=True)
-        return both, jax.jvp(number, (given,), (given,), has_aux=True)[1], grad, tangent
+        return jax.jvp(jax.grad(number, has_aux=True), (given,), (given,), has_aux=True)
 
     return jax.jit(all_of, compiler_options=builders.FAST_COMPILE)(given)
 
 
-@pytest.mark.parametrize("scaled", SCALED)
+@pytest.mark.parametrize("scaled", ["minGRU", "author"])
 def test_both_forms_and_their_derivatives_are_those_of_a_plain_loop(scaled):
     """To 1e-12 in float64: also where a step replaces the state, as a division by what it keeps could not."""
     with jax.enable_x64(True):

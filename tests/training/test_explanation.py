@@ -22,8 +22,7 @@ MODELS = {
     "author": DIEN(SCHEMA, kind="AUGRU", gate="author", auxiliary_hidden=(4,), **SIZES),
     "agru": DIEN(SCHEMA, kind="AGRU", auxiliary_hidden=(4,), **SIZES),
     "gru": DIEN(SCHEMA, kind="GRU", auxiliary_hidden=(4,), **SIZES),
-    "separate": DIEN(SCHEMA, kind="AIGRU", fields="separate", auxiliary="inner", **SIZES),
-    "min": DIEN(SCHEMA, kind="minAUGRU", extractor="minGRU", fields="separate", auxiliary="inner", **SIZES),
+    "separate": DIEN(SCHEMA, kind="minAUGRU", fields="separate", auxiliary="inner", **SIZES),
 }
 BATCH = make_batch((0, 1, 4, 2, 3, 0))
 
@@ -66,9 +65,8 @@ def test_gates_and_attention_fit_together(name):
     assert found.gate_BKTH["extractor"].shape[1] == 1, "all candidates share the extractor"
 
 
-@pytest.mark.parametrize("name", ["separate", "min"])
-def test_every_field_has_its_own(name):
-    _, _, found = computed(name)
+def test_every_field_has_its_own():
+    _, _, found = computed("separate")
     assert {*found.weight_BKT} == {"target_attention_item", "target_attention_category"}
     assert {*found.gate_BKTH} == {
         f"{part}_{field}" for part in ("extractor", "evolution") for field in ("item", "category")
