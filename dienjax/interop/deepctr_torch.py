@@ -31,6 +31,7 @@ FIELDS: dict[str, dict[str, tuple]] = {
     "DIEN": SHARED
     | {
         "kind": ("GRU", "AIGRU", "AGRU", "AUGRU"),
+        "extractor": ("GRU",),
         "cell": ("deepctr_torch",),
         "gate": ("paper",),
         "state": (0,),

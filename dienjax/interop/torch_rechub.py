@@ -30,6 +30,7 @@ FIELDS: dict[str, dict[str, tuple]] = {
     "DIEN": SHARED
     | {
         "kind": ("AUGRU",),
+        "extractor": ("GRU",),
         "cell": ("torch_rechub",),
         "gate": ("paper",),
         "state": (0,),

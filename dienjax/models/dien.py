@@ -12,14 +12,14 @@ from dienjax.models.embedding import Embedded, FeatureEmbedder
 from dienjax.models.fields import Fields, of_fields
 from dienjax.models.layers import MLP, Activation, Attention, AttentionHidden, BatchNorm, Head, TargetAttention
 from dienjax.models.matmul import Dtype, einsum
-from dienjax.models.output import Auxiliary, Output, tower_input
 from dienjax.models.min_recurrent import MinRecurrence
-from dienjax.models.recurrent import Biases, Gate, Recurrence
+from dienjax.models.output import Auxiliary, Output, tower_input
+from dienjax.models.recurrent import Biases, Gate, Recurrence, Step
 from dienjax.models.settings import Share, Width, Widths
 from dienjax.schema import Schema
 
 Cell = Literal["linen", "deepctr_torch", "torch_rechub", "author"]
-Kind = Literal["GRU", "AIGRU", "AGRU", "AUGRU", "minAUGRU"]
+Kind = Literal[Step, "minAUGRU"]
 
 
 class AuxiliaryScorer(nn.Module):
@@ -44,12 +44,12 @@ class DIEN(nn.Module):
 
     GRU: a second GRU, then its states weighed by attention; AIGRU: a GRU over a_t·h_t (eq. 9); AGRU: the attention
     score as update gate (eq. 10); AUGRU: the attention score scales the update gate (eq. 11-12), in the paper's form
-    or (`gate="author"`) in that of the authors' TensorFlow code; minAUGRU: an AUGRU whose gates read the interest states
-    alone (`dienjax.models.min_recurrent`), so that scoring a candidate takes no matrix product a step.
-    `extractor="minGRU"` extracts interests likewise. `state` is the width of the interest states; 0 takes the width of
-    a behaviour, which the inner-product auxiliary loss needs.
+    or (`gate="author"`) in that of the authors' TensorFlow code; minAUGRU: an AUGRU whose gates read the interest
+    states alone (`dienjax.models.min_recurrent`), so that a step of a candidate has no matrix product.
+    `extractor="minGRU"` extracts interests by gates that read the behaviours alone. `state` is the width of the
+    interest states; 0 takes the width of a behaviour, which the inner-product auxiliary loss needs.
 
-    Variants by their source: `cell` says which biases the recurrences have and where their reset acts
+    Variants by their source: `cell` says which biases the recurrences have and where their reset acts, if they have one
     (`dienjax.models.recurrent.Biases`); `fields="separate"` extracts and evolves the interest in each behaviour field
     on its own, as torch-rechub does; `batch_norm="torch"` is nn.BatchNorm1d; `attention="author"` and `head="author"`
     are the query projection and the two outputs of the authors' TensorFlow code.
@@ -139,6 +139,11 @@ class DIEN(nn.Module):
                 f'DIEN: fields="separate" with state={self.state}, auxiliary={self.auxiliary!r}; expected state=0 and '
                 'auxiliary="inner", as in torch-rechub: the interest states of each field have its own width'
             )
+        if self.cell != "linen" and self.kind == "minAUGRU" and self.extractor == "minGRU":
+            raise ValueError(
+                f'DIEN: cell="{self.cell}" with extractor="minGRU" and kind="minAUGRU", whose gates have no variants; '
+                'expected cell="linen": leave it out, or set extractor="GRU" or another kind'
+            )
 
     def __call__(self, batch: Batch, train: bool = False) -> Output:
         return self.net(self.embed(batch), train)
@@ -160,26 +165,20 @@ class DIEN(nn.Module):
     def encode(self, e: Embedded) -> jax.Array:
         """What no candidate changes, once per history: the interest states, [B, T, H], all fields side by side.
 
-        For the kind GRU the second GRU is part of it, for minAUGRU what its gates make of the states, [B, T, 3·H]. Of
-        `e` only the history and its mask are read.
+        For the kind GRU the second GRU is part of it. Of `e` only the history and its mask are read.
         """
         return self._candidate_free(self._extract(e), e)
 
     def score(self, state_BTH: jax.Array, e: Embedded, train: bool = False) -> jax.Array:
         """logit_BK of the candidates, given the encoded history; `e.history_BTE` is not read."""
         interests = []
-        times = 3 if self.kind == "minAUGRU" else 1
-        ends = list(accumulate(times * extractor.features for extractor in self.extractors))
+        ends = list(accumulate(extractor.features for extractor in self.extractors))
         states = jnp.split(state_BTH, ends[:-1], axis=-1)
         for i, field in enumerate(of_fields(self.schema, self.fields)):
             query_BKE = field.of(e.candidate_BKE)
-            if self.kind == "minAUGRU":
-                states[i], gates_BTG = jnp.split(states[i], [self.extractors[i].features], axis=-1)
             weight_BKT = self.attentions[i](query_BKE, states[i], e.mask_BK, e.mask_BT, train)
             if self.kind == "GRU":
                 interests.append(einsum("bkt,bth->bkh", weight_BKT, states[i], self.dtype))
-            elif self.kind == "minAUGRU":
-                interests.append(self.evolutions[i].last(gates_BTG, e.mask_BT, weight_BKT))
             else:
                 interests.append(self.evolutions[i](states[i], e.mask_BT, weight_BKT))
         logit_BK: jax.Array = self.mlp(tower_input(interests, e), e.mask_BK, train)
@@ -193,9 +192,6 @@ class DIEN(nn.Module):
     def _candidate_free(self, states: list[jax.Array], e: Embedded) -> jax.Array:
         if self.kind == "GRU":
             states = [evolve(state_BTH, e.mask_BT) for evolve, state_BTH in zip(self.evolutions, states, strict=True)]
-        if self.kind == "minAUGRU":
-            gates = [evolve.gates(state_BTH) for evolve, state_BTH in zip(self.evolutions, states, strict=True)]
-            states = [x for pair in zip(states, gates, strict=True) for x in pair]
         return jnp.concatenate(states, axis=-1)
 
     def _auxiliary(

@@ -1,11 +1,16 @@
-"""The recurrences without a sequence: minGRU (Feng et al. 2024, arXiv 2410.01201, eq. 8), and minAUGRU made of it.
+"""Recurrences whose gates read the input alone: minGRU (Feng et al. 2024, arXiv 2410.01201, 3.1), and minAUGRU.
 
     u_t = σ(W_u·x_t + b_u)    h̃_t = tanh(W_h·x_t + b_h)    h_t = (1 − û_t)·h_{t−1} + û_t·h̃_t
 
-û is u, or, given an attention score a, what an AUGRU makes of both, such as a·u. No gate reads the state, as a GRU's do,
-so a step has no matrix product; and as h_t is linear in h_{t−1}, the steps need not wait for each other. u and h̃ belong
-to the history alone: all candidates share them.
+A minGRU has û = u (Feng et al. leave out the tanh); a minAUGRU makes û of u and an attention score a, as an AUGRU does:
+a·u, or the authors' form. No gate reads the state, so u and h̃ are computed once for all candidates, and a step of a
+candidate is a few elementwise operations. As h_t is linear in h_{t−1}, the steps need not wait for each other: a CPU
+takes them one by one, an accelerator in parallel.
 """
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,50 +18,93 @@ from flax import linen as nn
 
 from dienjax.models.layers import Dense
 from dienjax.models.matmul import Dtype
-from dienjax.models.recurrent import Gate, augru_gate, augru_gate_author
+from dienjax.models.recurrent import Gate, augru_gate, augru_gate_author, gru_step
+
+Scaled: TypeAlias = Callable[[jax.Array, jax.Array | None], jax.Array]
+"""(u, a or None) -> û."""
+
+States: TypeAlias = tuple[jax.Array, jax.Array]
+"""The last state [H, K, B], and all states [T, H, K, B]."""
 
 
 class MinRecurrence(nn.Module):
-    """The recurrence from a zero state: padded steps keep the state."""
+    """The recurrence from a zero state, called as `dienjax.models.recurrent.Recurrence`: padded steps keep the state.
+
+    With scores it is a minAUGRU with a gate of the form `gate`, without them a minGRU.
+    """
 
     features: int
     gate: Gate = "paper"
     dtype: Dtype = "float32"
 
-    def setup(self) -> None:
-        self.input = Dense(2 * self.features, dtype=self.dtype)
-
-    def __call__(self, input_BTI: jax.Array, mask_BT: jax.Array) -> jax.Array:
-        """The states of every step, [B, T, H]; 0 at padded steps."""
-        state_THKB = self._states(self.gates(input_BTI), mask_BT, None)
-        return jnp.where(mask_BT[:, :, None], state_THKB[:, :, 0].transpose(2, 0, 1), 0)
-
-    def gates(self, input_BTI: jax.Array) -> jax.Array:
-        """u and h̃ of every step side by side, [B, T, 2·H]."""
-        update, candidate = jnp.split(self.input(input_BTI), 2, axis=-1)
-        return jnp.concatenate([nn.sigmoid(update), nn.tanh(candidate)], axis=-1)
-
-    def last(self, gates_BTG: jax.Array, mask_BT: jax.Array, score_BKT: jax.Array) -> jax.Array:
-        """The last real state for the attention scores of each candidate, [B, K, H]."""
-        return self._states(gates_BTG, mask_BT, score_BKT)[-1].transpose(2, 1, 0)
-
-    def _states(self, gates_BTG: jax.Array, mask_BT: jax.Array, score_BKT: jax.Array | None) -> jax.Array:
-        """-> state_THKB."""
-        gate_THKB, candidate_THKB = jnp.split(gates_BTG.transpose(1, 2, 0)[:, :, None], 2, axis=1)
+    @nn.compact
+    def __call__(self, input_BTI: jax.Array, mask_BT: jax.Array, score_BKT: jax.Array | None = None) -> jax.Array:
+        """Without scores: the states of every step, [B, T, H]. With scores: the last real state, [B, K, H]."""
+        gates_TGB = Dense(2 * self.features, dtype=self.dtype, name="gates")(input_BTI).transpose(1, 2, 0)
+        update_TH1B, candidate_TH1B = jnp.split(gates_TGB[:, :, None], 2, axis=1)
+        # With u = a = 0 both forms of û are 0: the mask need not be in the loop.
+        update_TH1B = jnp.where(mask_BT.T[:, None, None], nn.sigmoid(update_TH1B), 0)
+        score_T1KB = None
         if score_BKT is not None:
-            scaled = augru_gate if self.gate == "paper" else augru_gate_author
-            gate_THKB = scaled(gate_THKB, score_BKT.transpose(2, 1, 0)[:, None])
-        gate_THKB = jnp.where(mask_BT.T[:, None, None], gate_THKB, 0)
-        state_THKB = linear_recurrence(1 - gate_THKB, gate_THKB * candidate_THKB)
-        self.sow("intermediates", "gate_THKB", gate_THKB)
+            score_T1KB = jnp.where(mask_BT[:, None], score_BKT, 0).transpose(2, 1, 0)[:, None]
+        scaled = partial(_scaled, self.gate)
+        last_HKB, state_THKB = states(scaled, update_TH1B, nn.tanh(candidate_TH1B), score_T1KB)
+        self.sow("intermediates", "gate_THKB", scaled(update_TH1B, score_T1KB))
         self.sow("intermediates", "state_THKB", state_THKB)
-        return state_THKB
+        if score_BKT is None:
+            return jnp.where(mask_BT[:, :, None], state_THKB[:, :, 0].transpose(2, 0, 1), 0)
+        return last_HKB.transpose(2, 1, 0)
+
+
+def _scaled(gate: Gate, update: jax.Array, score: jax.Array | None) -> jax.Array:
+    if score is None:
+        return update
+    return (augru_gate if gate == "paper" else augru_gate_author)(update, score)
+
+
+def states(scaled: Scaled, update_TH1B: jax.Array, candidate_TH1B: jax.Array, score_T1KB: jax.Array | None) -> States:
+    """The states from 0 on, by the form that suits the platform; in an export, where T is symbolic, one by one."""
+    arrays = update_TH1B, candidate_TH1B, score_T1KB
+    if not isinstance(update_TH1B.shape[0], int):
+        return one_by_one(scaled, *arrays)
+    cpu, default = (partial(form, scaled) for form in (one_by_one, in_parallel))
+    return jax.lax.platform_dependent(*arrays, cpu=cpu, default=default)
+
+
+def one_by_one(
+    scaled: Scaled, update_TH1B: jax.Array, candidate_TH1B: jax.Array, score_T1KB: jax.Array | None
+) -> States:
+    """A scan that keeps the states alone for its gradient: to make û again takes less time than to read it."""
+
+    def step(state: jax.Array, now: tuple[jax.Array, jax.Array, jax.Array | None]) -> tuple[jax.Array, jax.Array]:
+        update, candidate, score = now
+        new = gru_step(state, scaled(update, score), candidate)
+        return new, new
+
+    _, H, _, B = update_TH1B.shape
+    K = 1 if score_T1KB is None else score_T1KB.shape[2]
+    initial_HKB = jnp.zeros((H, K, B), update_TH1B.dtype)
+    step = jax.checkpoint(step, prevent_cse=False)
+    return jax.lax.scan(step, initial_HKB, (update_TH1B, candidate_TH1B, score_T1KB))
+
+
+def in_parallel(
+    scaled: Scaled, update_TH1B: jax.Array, candidate_TH1B: jax.Array, score_T1KB: jax.Array | None
+) -> States:
+    """In ⌈log₂ T⌉ rounds over all steps."""
+    gate_THKB = scaled(update_TH1B, score_T1KB)
+    state_THKB = linear_recurrence(1 - gate_THKB, gate_THKB * candidate_TH1B)
+    return state_THKB[-1], state_THKB
 
 
 @jax.custom_jvp
 def linear_recurrence(keep: jax.Array, write: jax.Array) -> jax.Array:
     """h_t = keep_t·h_{t−1} + write_t along the first axis, from h = 0: the states of every step."""
-    return jax.lax.platform_dependent(keep, write, cpu=_one_by_one, default=_in_parallel)
+
+    def join(first: tuple[jax.Array, jax.Array], then: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        return first[0] * then[0], first[1] * then[0] + then[1]
+
+    return jax.lax.associative_scan(join, (keep, write))[1]
 
 
 @linear_recurrence.defjvp
@@ -67,21 +115,3 @@ def _derivative(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     state = linear_recurrence(keep, write)
     before = jnp.concatenate([jnp.zeros_like(state[:1]), state[:-1]])
     return state, linear_recurrence(keep, d_keep * before + d_write)
-
-
-def _one_by_one(keep: jax.Array, write: jax.Array) -> jax.Array:
-    def step(state: jax.Array, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        keep, write = now
-        state = keep * state + write
-        return state, state
-
-    return jax.lax.scan(step, jnp.zeros_like(write[0]), (keep, write))[1]
-
-
-def _in_parallel(keep: jax.Array, write: jax.Array) -> jax.Array:
-    """In ⌈log₂ T⌉ steps: two stretches of the recurrence, one after the other, are one."""
-
-    def join(first: tuple[jax.Array, jax.Array], then: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        return first[0] * then[0], first[1] * then[0] + then[1]
-
-    return jax.lax.associative_scan(join, (keep, write))[1]

@@ -157,8 +157,8 @@ def _groups(sheet: Sheet) -> dict[str, tuple[str, list[str]]]:
 
 def _recurrence(sheet: Sheet, name: str, y: float) -> Box:
     model, state = sheet.model, f"state {sheet.found.stages['state_BTH'][-1]}"
-    kind = "GRU" if name == "extractor" else model.kind
-    lines = [f"{kind} · {model.gate} gate", state] if kind == "AUGRU" else [f"{kind} · {state}"]
+    kind = model.extractor if name == "extractor" else model.kind
+    lines = [f"{kind} · {model.gate} gate", state] if kind.endswith("AUGRU") else [f"{kind} · {state}"]
     lines += ["one per field"] if model.fields == "separate" else []
     return sheet.box("history", y, "recurrent", f"Interest {name}", [*lines, sheet.parameters(name)])
 

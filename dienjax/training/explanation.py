@@ -24,8 +24,8 @@ class Intermediates:
     Attributes:
       logit_BK: the logits.
       weight_BKT: attention weights a_t.
-      gate_BKTH: what a recurrence's gate lets in at each step, û of h' = (1 − û)·h + û·h̃: a_t·u_t for an AUGRU; K is 1
-        where all candidates share the recurrence. A step function of one's own has its u here.
+      gate_BKTH: what a recurrence's gate lets in at each step, û of h' = (1 − û)·h + û·h̃: a_t·u_t for an AUGRU or a
+        minAUGRU; K is 1 where all candidates share the recurrence. A step function of one's own has its u here.
       state_BKTH: the states of a recurrence after each step, likewise.
       next_logit_BS: the auxiliary logit that behaviour t + 1 follows the interest state at t; S = T − 1.
       negative_logit_BS: the same for the sampled negatives, if the batch has them.

@@ -33,7 +33,8 @@ ACTIVATIONS = one_of("dice", "prelu", "relu", "sigmoid", "tanh")
 RANGES = {
     "model.name": one_of("DIN", "DIEN"),
     "model.dim": lambda v: whole(0)(v) or v is False or (isinstance(v, dict) and all(map(whole(1), v.values()))),
-    "model.kind": one_of("GRU", "AIGRU", "AGRU", "AUGRU"),
+    "model.kind": one_of("GRU", "AIGRU", "AGRU", "AUGRU", "minAUGRU"),
+    "model.extractor": one_of("GRU", "minGRU"),
     "model.gate": one_of("paper", "author"),
     "model.state": lambda v: whole(0)(v) or v is False,
     "model.softmax": one_of(True, False),

@@ -25,13 +25,15 @@ MODELS = {
     "agru": {"name": "DIEN", "kind": "AGRU", "softmax": False, "attention_activation": "prelu"},
     "aigru": {"name": "DIEN", "kind": "AIGRU", "gate": "author"},
     "gru": {"name": "DIEN", "kind": "GRU", "attention": "bilinear", "tower_activation": "relu"},
+    "min": {"name": "DIEN", "kind": "minAUGRU", "extractor": "minGRU", "attention": "bilinear"},
+    "min_author": {"name": "DIEN", "kind": "minAUGRU", "gate": "author", "state": 7},
 }
 PLAIN = Schema(SCHEMA.tables[:1], SCHEMA.behaviours[:1])
 """No feature of the user or the candidates: arrays of width 0, which ONNX cannot reshape."""
 LARGE = Schema((Table("item", 60_000, 20), Table("category", 9, 3)), (Behaviour("item"), Behaviour("category")))
 """A table of 1.2 MB in int8."""
 SCHEMAS = {"din_softmax": PLAIN, "aigru": PLAIN, "large": LARGE}
-SLOW = ("augru_author", "aigru", "gru")
+SLOW = ("augru_author", "aigru", "gru", "min_author")
 """Exported for slow tests alone."""
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODELS]
 INT32 = ("din_softmax", "agru")

@@ -23,6 +23,7 @@ SIZES = {"attention_hidden": (4,), "tower": (5,)}
 MODELS = {
     "DIN": (DIN(SCHEMA, batch_norm=True, **SIZES), "regression", "float32"),
     "DIEN": (DIEN(SCHEMA, auxiliary_hidden=(4,), **SIZES), "binary", "int8"),
+    "minAUGRU": (DIEN(SCHEMA, kind="minAUGRU", extractor="minGRU", **SIZES), "binary", "float32"),
 }
 FILES = [*(f"{name}.stablehlo" for name in PROGRAMS), PARAMETERS]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import builders
-from dienjax import DIN
+from dienjax import DIEN, DIN
 from dienjax.interop import from_state_dict, to_state_dict
 from dienjax.interop.match import Link
 
@@ -253,6 +253,15 @@ def test_a_model_of_our_own_is_not_one_of_theirs():
         to_state_dict("torch_rechub", DIN(SCHEMA), {"params": {}}, COLUMNS)
     assert "  fields is 'joined'; expected 'separate'\n" in str(refused.value)
     assert "  batch_norm is False; expected 'torch'" in str(refused.value)
+
+
+@pytest.mark.parametrize(("source", "kinds"), [("deepctr_torch", "'AGRU' or 'AUGRU'"), ("torch_rechub", "'AUGRU'")])
+def test_they_have_no_gates_that_read_the_input_alone(source, kinds):
+    model = DIEN(SCHEMA, kind="minAUGRU", extractor="minGRU")
+    with pytest.raises(ValueError, match=r"has no such DIEN") as refused:
+        to_state_dict(source, model, {"params": {}}, COLUMNS)
+    assert f"{kinds}\n" in str(refused.value) and "kind is 'minAUGRU'; expected" in str(refused.value)
+    assert "  extractor is 'minGRU'; expected 'GRU'\n" in str(refused.value)
 
 
 def test_the_inverse_of_a_view_is_derived_from_it():

@@ -32,7 +32,7 @@ def test_auxiliary_logits(name):
     np.testing.assert_allclose(np.asarray(auxiliary.negative_logit_BS)[real], negative[real], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["DIEN AGRU", "DIEN AIGRU"], ids=["mlp", "inner"])
+@pytest.mark.parametrize("name", ["DIEN AGRU", "DIEN AIGRU", "DIEN minAUGRU"], ids=["mlp", "inner", "minGRU"])
 def test_neither_the_candidate_nor_the_future_leaks_into_interest_states(name):
     """By the gradient of the auxiliary logits of each step s, summed over rows, in everything embedded."""
 

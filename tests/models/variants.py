@@ -21,10 +21,12 @@ VARIANTS = {
     "DIEN AGRU": DIEN(builders.SCHEMA, kind="AGRU", state=4, auxiliary_activation="dice", **DIEN_SIZES),
     "DIEN AUGRU": DIEN(builders.SCHEMA, tower_activation="prelu", attention="bilinear", **DIEN_SIZES),
     "DIEN AUGRU author": DIEN(builders.SCHEMA, gate="author", state=3, **DIEN_SIZES),
+    "DIEN minAUGRU": DIEN(builders.SCHEMA, kind="minAUGRU", extractor="minGRU", state=4, **DIEN_SIZES),
 }
 _RECHUB = {"fields": "separate", "tower_activation": "dice_torch_rechub", "batch_norm": "torch"}
 SOURCES = {
     "author": DIEN(builders.SCHEMA, gate="author", cell="author", attention="author", head="author", **DIEN_SIZES),
+    "author minAUGRU": DIEN(builders.SCHEMA, kind="minAUGRU", gate="author", cell="author", **DIEN_SIZES),
     "author AGRU": DIEN(builders.SCHEMA, kind="AGRU", cell="author", state=4, **DIEN_SIZES),
     "deepctr-torch DIN": DIN(
         builders.SCHEMA, attention_activation="dice_deepctr_torch", batch_norm="torch", **DIN_SIZES

@@ -76,7 +76,7 @@ def din_interest(model, params, stats, history, mask, candidate, end):
 def evolved_interest(model, params, stats, history, mask, candidate, end):
     """The interest that DIEN's second layer evolves towards one candidate."""
     extractor, evolution = recurrences.biases(model.cell, model.kind)
-    keys = recurrences.states(params[f"extractor{end}"], "GRU", "paper", history, mask, None, extractor)
+    keys = recurrences.states(params[f"extractor{end}"], model.extractor, "paper", history, mask, None, extractor)
     if model.kind == "GRU":
         keys = recurrences.states(params[f"evolution{end}"], "GRU", "paper", keys, mask, None, evolution)
     attention = params[f"target_attention{end}"], stats.get(f"target_attention{end}", NO_STATS)
@@ -96,7 +96,7 @@ def auxiliary_logits(model, variables, batch):
         for b in range(B):
             history = np.array([behaviour(params, schema, batch.history, b, t) for t in range(T)])
             for f, (end, columns) in enumerate(fields(model).items()):
-                recurrence = params[f"extractor{end}"], "GRU", "paper", history[:, columns], batch.mask_BT[b]
+                recurrence = params[f"extractor{end}"], model.extractor, "paper", history[:, columns], batch.mask_BT[b]
                 state = recurrences.states(*recurrence, None, extractor)
                 for s in range(T - 1):
                     other = behaviour(params, schema, arrays, b, s + 1)[columns]

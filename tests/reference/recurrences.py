@@ -1,4 +1,4 @@
-"""GRU, AIGRU, AGRU and AUGRU, one vector and one step at a time, from the equations of the DIEN paper.
+"""GRU, AIGRU, AGRU, AUGRU, minGRU and minAUGRU, one vector and one step at a time, from their papers' equations.
 
 `biases` says where a cell has them: linen (one per gate, and one on the candidate's recurrent side), torch (two per
 gate), tied (one tensor on both sides), paper (one per gate), author (one per gate, and r ⊙ h before the matmul).
@@ -25,7 +25,7 @@ class Gates:
         )
         if biases == "linen":
             self.c["n"] = np.asarray(cell["candidate_bias"], np.float64)
-        self.reset_first, self.factor = biases == "author", factor
+        self.reset_first, self.factor, self.features = biases == "author", factor, len(self.U["n"])
 
     def gate(self, name, i, h):
         i, h = self.factor(i), self.factor(h)
@@ -39,6 +39,21 @@ class Gates:
         return np.tanh(self.factor(i) @ self.W["n"] + self.b["n"] + state)
 
 
+class MinGates:
+    """Gates that do not read the state (Feng et al. 2024, arXiv 2410.01201, 3.1, with a tanh)."""
+
+    def __init__(self, params, factor=np.asarray):
+        kernel, bias = (np.asarray(params["gates"][name], np.float64) for name in ("kernel", "bias"))
+        self.W, self.b = (dict(zip("un", np.split(a, 2, axis=-1), strict=True)) for a in (factor(kernel), bias))
+        self.factor, self.features = factor, len(self.b["n"])
+
+    def gate(self, name, i, h):
+        return sigmoid(self.factor(i) @ self.W[name] + self.b[name])
+
+    def candidate(self, i, h):
+        return np.tanh(self.factor(i) @ self.W["n"] + self.b["n"])
+
+
 def step(kind, gate, gates, i, h, a):
     """The state after one behaviour; u is the share of the new."""
     if kind == "AIGRU":  # eq. 9
@@ -47,17 +62,17 @@ def step(kind, gate, gates, i, h, a):
     if kind == "AGRU":  # eq. 10
         return (1 - a) * h + a * n
     u = gates.gate("u", i, h)
-    if kind == "AUGRU" and gate == "paper":  # eq. 11-12
+    if kind in ("AUGRU", "minAUGRU") and gate == "paper":  # eq. 11-12
         u = a * u
-    if kind == "AUGRU" and gate == "author":  # the authors' code: keep' = (1 − a)·keep
+    if kind in ("AUGRU", "minAUGRU") and gate == "author":  # the authors' code: keep' = (1 − a)·keep
         u = 1 - (1 - a) * (1 - u)
     return (1 - u) * h + u * n
 
 
 def states(params, kind, gate, inputs, mask, scores=None, biases="linen", factor=np.asarray):
     """The states [T, H] of one history from a zero state; padded steps carry the state on."""
-    gates = Gates(params, kind, biases, factor)
-    h, out = np.zeros(len(gates.U["n"])), []
+    gates = MinGates(params, factor) if kind.startswith("min") else Gates(params, kind, biases, factor)
+    h, out = np.zeros(gates.features), []
     for t in range(len(inputs)):
         if mask[t]:
             h = step(kind, gate, gates, np.asarray(inputs[t], np.float64), h, None if scores is None else scores[t])

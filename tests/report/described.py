@@ -31,6 +31,7 @@ CASES = {
     "agru": (DIEN(PLAIN, kind="AGRU", batch_norm=True), PLAIN, LossConfig()),
     "aigru": (DIEN(SCHEMA, kind="AIGRU", state=7), SCHEMA, NO_AUXILIARY),
     "gru": (DIEN(SCHEMA, kind="GRU", attention="bilinear", auxiliary="inner", softmax=False), SCHEMA, LossConfig()),
+    "min": (DIEN(PLAIN, kind="minAUGRU", extractor="minGRU", gate="author"), PLAIN, LossConfig()),
     "separate": (DIEN(SCHEMA, fields="separate", cell="torch_rechub", auxiliary="inner"), SCHEMA, LossConfig()),
     "wide": (DIEN(WIDE, attention_hidden=(512, 256, 128, 64, 32), tower=(99999,) * 30), WIDE, LossConfig()),
 }

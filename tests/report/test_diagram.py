@@ -57,8 +57,10 @@ def test_boxes_are_those_of_the_model(case):
 
 
 def test_boxes_say_how_they_compute():
-    augru, gru, din, plain = ("\n".join(texts(parse(case))) for case in ("augru", "gru", "din", "din_plain"))
+    cases = ("augru", "gru", "min", "din", "din_plain")
+    augru, gru, min_gru, din, plain = ("\n".join(texts(parse(case))) for case in cases)
     assert "AUGRU · author gate\nstate 5" in augru
+    assert "minGRU · state 18" in min_gru and "minAUGRU · author gate\nstate 18" in min_gru
     assert "MLP 80-40 · dice\nsoftmax\n" in augru
     assert "MLP 100-50 · sigmoid" in augru
     assert "CTR loss + α · auxiliary loss, α = 0.5" in augru

@@ -29,6 +29,7 @@ SMALL = {"attention_hidden": (4,), "tower": (4,), "dropout": 0.3, "batch_norm": 
 MODELS = {"DIN": DIN(SCHEMA, **SMALL)} | {
     kind: DIEN(SCHEMA, kind=kind, auxiliary_hidden=(4,), **SMALL) for kind in ("GRU", "AIGRU", "AGRU", "AUGRU")
 }
+MODELS["minAUGRU"] = DIEN(SCHEMA, kind="minAUGRU", extractor="minGRU", auxiliary_hidden=(4,), **SMALL)
 LOSS = LossConfig(l2_tower=0.1, l2_embedding=0.01)
 KEY = jax.random.key(3)
 

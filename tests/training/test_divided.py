@@ -14,7 +14,7 @@ from dienjax.training.divided import divide
 from dienjax.training.layout import Layout
 from dienjax.training.lazy_rows import renumber
 
-KINDS, BOTH, OWN = "DIN,GRU,AIGRU,AGRU,AUGRU", "replicated,rows", "replicated+own,rows+own"
+KINDS, BOTH, OWN = "DIN,GRU,AIGRU,AGRU,AUGRU,minAUGRU", "replicated,rows", "replicated+own,rows+own"
 
 
 def on_devices(*arguments, script="divided_steps.py", devices=8, **environment):
