@@ -81,8 +81,7 @@ def compile_for(
     devices = tpu_devices(tpu) if tpu else jax.devices()
     settings = Config.load(config, overrides)
     schema = with_rows(settings.model.build(Store.open(store).schema).schema, rows)
-    alone = len({device.process_index for device in devices}) == 1
-    layout = Layout(schema, tuple(devices), tables, one_list=alone)  # type: ignore[arg-type]
+    layout = Layout(schema, tuple(devices), tables)  # type: ignore[arg-type]
     model = settings.model.build(schema)
     print(f"{len(devices)} × {tpu or 'CUDA'}, tables {tables}, batch {batch_size} × {length} × {candidates}")
     for table in schema.tables:

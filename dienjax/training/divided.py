@@ -1,11 +1,9 @@
 """The steps in which devices share a batch: each sees its own rows of it, and what crosses devices stands here.
 
-Within one process a batch is renumbered as a whole (`divide`): all devices have one list of the R rows that it reads,
-and add up their gradients of these, [R, D]. Several processes know their own rows of a batch alone: then each device
-has a list of what its part reads, the lists and gradients of all n are gathered, [n·R, D], and each device adds up
-those of the rows that it holds. Rows of tables that are spread over the devices come from where these live. The dense
-gradients, the losses and the sums that batch statistics need are added up over the devices. Nothing crosses inside a
-scan, and never a table.
+A batch is renumbered for each device alone (`divide`), so that each has a list of the R rows that its part reads. Of
+tables that are spread over the devices it gets these rows [R, D] from where they live; the gradients of all lists are
+gathered, [n·R, D], and each device adds up those of the rows that it holds. The dense gradients, the losses and the
+sums that batch statistics need are added up over the devices. Nothing crosses inside a scan, and never a table.
 
 Every step equals that of one device up to rounding: dropout draws the rows of what one device would draw.
 """
@@ -34,14 +32,8 @@ ALL, DIVIDED = PartitionSpec(), PartitionSpec(AXIS)
 
 
 def divide(batch: Batch, layout: Layout) -> RowsBatch:
-    """The rows of a batch that this process has, renumbered; each device has a part of the arrays, in order.
-
-    Its part of `row_R` is its own list, or, where there is `layout.one_list`, as much of that as any other has.
-    """
+    """The rows of a batch that this process has, renumbered for each of its devices: lists and parts side by side."""
     parts = layout.parts_here
-    if layout.one_list:
-        rows = renumber(batch, layout.schema)
-        return replace(rows, row_R={n: _filled(row_R, parts, layout, n) for n, row_R in rows.row_R.items()})
     split = jax.tree.map(lambda a: np.split(a, parts), batch)
     each = [
         renumber(
@@ -50,12 +42,6 @@ def divide(batch: Batch, layout: Layout) -> RowsBatch:
         for i in range(parts)
     ]
     return jax.tree.map(lambda *pieces: np.concatenate(pieces), *each)
-
-
-def _filled(row_R: np.ndarray, parts: int, layout: Layout, table: str) -> np.ndarray:
-    """The list with as many more rows beyond its table as make it divisible."""
-    beyond = layout.schema.table(table).size + len(row_R)
-    return np.append(row_R, np.arange(beyond, beyond + -len(row_R) % parts, dtype=np.int32))
 
 
 def make_divided_train_step(
@@ -69,17 +55,17 @@ def make_divided_train_step(
     descend = make_descend(tx, loss)
 
     def summed(state: TrainState, rows: RowsBatch, root_key: jax.Array) -> tuple[Any, Any, Metrics]:
-        """The gradients of one device's part, summed over the devices; of a table: what `_added` returns."""
-        row_R = _lists(layout, rows.row_R)
-        params = {**state.params, "embedder": _fetch(layout, state.params["embedder"], row_R)}
-        grads, batch_stats, metrics = gradient(replace(state, params=params), rows.batch, root_key, row_R)
-        tables = jax.tree.map(partial(_added, layout), row_R, grads.pop("embedder"))
+        """The gradients of one device's part, summed over the devices; of a table: what `_gathered` returns."""
+        params = {**state.params, "embedder": _fetch(layout, state.params["embedder"], rows.row_R)}
+        grads, batch_stats, metrics = gradient(replace(state, params=params), rows.batch, root_key, rows.row_R)
+        tables = jax.tree.map(_gathered, rows.row_R, grads.pop("embedder"))
         return {**jax.lax.psum(grads, AXIS), "embedder": tables}, batch_stats, jax.lax.psum(metrics, AXIS)
 
     def lazy_part(state: TrainState, rows: RowsBatch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
         grads, batch_stats, metrics = summed(state, rows, root_key)
-        here = {name: _place(layout, name, id_N) for name, (id_N, _) in grads["embedder"].items()}
-        grads["embedder"] = {name: grad_ND for name, (_, grad_ND) in grads["embedder"].items()}
+        distinct = {name: _distinct(*table) for name, table in grads["embedder"].items()}
+        here = {name: _place(layout, name, id_N) for name, (id_N, _) in distinct.items()}
+        grads["embedder"] = {name: grad_ND for name, (_, grad_ND) in distinct.items()}
         small = gather_rows(state, here, layout.rows_here())
         if loss.l2_embedding:  # what it adds counts in the norm of the gradients: each device needs all rows
             tables = small.params["embedder"]
@@ -113,7 +99,7 @@ def make_divided_eval_step(model: nn.Module, layout: Layout) -> Callable[[dict[s
     """A jitted, pure `step(variables, rows_batch) -> logit_BK`, each device the logits of its part."""
 
     def part(variables: dict[str, Any], rows: RowsBatch) -> jax.Array:
-        tables = _fetch(layout, variables["params"]["embedder"], _lists(layout, rows.row_R))
+        tables = _fetch(layout, variables["params"]["embedder"], rows.row_R)
         embedded = embed(model.schema, tables, rows.batch)
         output: Any = model.apply(variables, embedded, method="net")
         return output.logit_BK
@@ -128,24 +114,15 @@ def make_divided_eval_step(model: nn.Module, layout: Layout) -> Callable[[dict[s
     return jax.jit(step)
 
 
-def _lists(layout: Layout, row_R: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """The list of each table that this device's part of a batch has positions in."""
-    return jax.lax.all_gather(row_R, AXIS, tiled=True) if layout.one_list else row_R
-
-
 def _fetch(layout: Layout, tables: dict[str, jax.Array], row_R: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """The rows [R, D] of this device's list of each table."""
 
-    def held(name: str, id_N: jax.Array) -> jax.Array:
-        return tables[name].at[_place(layout, name, id_N)].get(mode="fill", fill_value=0)
-
     def rows(name: str) -> jax.Array:
         if name not in layout.spread:
-            return held(name, row_R[name])
-        if layout.one_list:
-            return jax.lax.psum(held(name, row_R[name]), AXIS)
-        every = jax.lax.all_gather(row_R[name], AXIS, tiled=True)
-        return jax.lax.psum_scatter(held(name, every), AXIS, tiled=True)
+            return tables[name].at[row_R[name]].get(mode="fill", fill_value=0)
+        wanted_N = _place(layout, name, jax.lax.all_gather(row_R[name], AXIS, tiled=True))
+        held_ND = tables[name].at[wanted_N].get(mode="fill", fill_value=0)
+        return jax.lax.psum_scatter(held_ND, AXIS, tiled=True)
 
     return {name: rows(name) for name in tables}
 
@@ -158,11 +135,9 @@ def _place(layout: Layout, table: str, id_N: jax.Array) -> jax.Array:
     return jnp.where((place_N >= 0) & (place_N < rows) & (id_N < size), place_N, rows + jnp.arange(len(id_N)))
 
 
-def _added(layout: Layout, row_R: jax.Array, grad_RD: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Each row that a device reads, once, with the sum of the devices' gradients."""
-    if layout.one_list:
-        return row_R, jax.lax.psum(grad_RD, AXIS)
-    return _distinct(jax.lax.all_gather(row_R, AXIS, tiled=True), jax.lax.all_gather(grad_RD, AXIS, tiled=True))
+def _gathered(row_R: jax.Array, grad_RD: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The lists of all devices and their gradients, [n·R] and [n·R, D]; a row that several read is there as often."""
+    return jax.lax.all_gather(row_R, AXIS, tiled=True), jax.lax.all_gather(grad_RD, AXIS, tiled=True)
 
 
 def _distinct(id_N: jax.Array, grad_ND: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -56,7 +56,6 @@ class Layout:
       devices: in the order in which they get the rows of a batch.
       small: a table of fewer rows stands on every device.
       folder: for tables on the host.
-      one_list: whether the devices share one list of the rows that a batch reads, as those of one process can.
     """
 
     schema: Schema
@@ -64,7 +63,6 @@ class Layout:
     tables: Tables = "replicated"
     small: int = SMALL
     folder: str = ""
-    one_list: bool = True
 
     @classmethod
     def of(cls, config: DevicesConfig, schema: Schema, batch_size: int) -> "Layout":
@@ -92,7 +90,7 @@ class Layout:
                 f'devices.tables is "host", which is for one device, but there are {count}: set devices.count=1, or '
                 'devices.tables="rows", which divides the tables over them'
             )
-        return cls(schema, tuple(there[:count]), config.tables, SMALL, config.folder, jax.process_count() == 1)
+        return cls(schema, tuple(there[:count]), config.tables, SMALL, config.folder)
 
     @property
     def divided(self) -> bool:

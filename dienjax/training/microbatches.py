@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from dienjax.models.parts import from_row
 
-CACHED, LEAST = 8192, 32
+CACHED, LEAST = 4096, 64
 """The most pairs of a candidate and a history slot in a microbatch, unless these are fewer histories than the least."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from dienjax.batch import Batch
 from dienjax.models import DIEN, DIN
 from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+from dienjax.training import microbatches
 from dienjax.training.divided import divide, make_divided_eval_step, make_divided_train_step
 from dienjax.training.layout import Layout
 from dienjax.training.lazy_rows import make_lazy_train_step, renumber
@@ -25,11 +26,19 @@ SCHEMA = Schema(
     sparse=(Sparse("liked", "item"), Sparse("shelf", "category", of="candidate")),
     dense=(Dense("age"), Dense("price", of="candidate")),
 )
+RELU = {"attention_activation": "relu", "tower_activation": "relu"}
 SMALL = {"attention_hidden": (4,), "tower": (4,), "dropout": 0.3, "batch_norm": True}
 MODELS = {"DIN": DIN(SCHEMA, **SMALL)} | {
     kind: DIEN(SCHEMA, kind=kind, auxiliary_hidden=(4,), **SMALL) for kind in ("GRU", "AIGRU", "AGRU", "AUGRU")
 }
 MODELS["minAUGRU"] = DIEN(SCHEMA, kind="minAUGRU", extractor="minGRU", auxiliary_hidden=(4,), **SMALL)
+# Without statistics of the batch: seen in microbatches of one history.
+MODELS["microbatches"] = DIEN(
+    SCHEMA,
+    auxiliary_hidden=(4,),
+    **SMALL | RELU | {"batch_norm": False},
+)
+microbatches.LEAST, microbatches.CACHED = 1, 8
 LOSS = LossConfig(l2_tower=0.1, l2_embedding=0.01)
 KEY = jax.random.key(3)
 
@@ -53,10 +62,8 @@ def batches(n, B=16, T=4, K=2):
     return made
 
 
-def layout_of(rule):
-    """Of "rows", or of "rows+own": then each device has a list of its own, as where there are several processes."""
-    tables, _, own = rule.partition("+")
-    return Layout(SCHEMA, tuple(jax.devices()), tables, small=8, one_list=not own)
+def layout_of(tables):
+    return Layout(SCHEMA, tuple(jax.devices()), tables, small=8)
 
 
 def on_one(model, tx, rows, made):

@@ -14,7 +14,7 @@ from dienjax.training.divided import divide
 from dienjax.training.layout import Layout
 from dienjax.training.lazy_rows import renumber
 
-KINDS, BOTH, OWN = "DIN,GRU,AIGRU,AGRU,AUGRU,minAUGRU", "replicated,rows", "replicated+own,rows+own"
+KINDS, BOTH = "DIN,GRU,AIGRU,AGRU,AUGRU,minAUGRU,microbatches", "replicated,rows"
 
 
 def on_devices(*arguments, script="divided_steps.py", devices=8, **environment):
@@ -44,11 +44,6 @@ def test_eight_devices_equal_one_after_twenty_steps_of_every_kind():
 
 
 @pytest.mark.slow
-def test_eight_devices_with_lists_of_their_own_equal_one():
-    assert_equal(on_devices("steps", "DIN,AUGRU", OWN, "sgd", "20"), 1e-6)
-
-
-@pytest.mark.slow
 def test_eight_devices_equal_one_in_float64():
     assert_equal(on_devices("steps", KINDS, BOTH, "sgd", "20", JAX_ENABLE_X64="1"), 1e-12)
 
@@ -60,17 +55,10 @@ def test_eight_devices_equal_one_with_every_optimizer(optimizer):
     assert_equal(on_devices("steps", "DIN", BOTH, optimizer, "6", JAX_ENABLE_X64="1"), 1e-8)
 
 
-@pytest.mark.parametrize(
-    ("names", "rules"),
-    [
-        ("AUGRU", "rows"),
-        pytest.param(KINDS, BOTH, marks=pytest.mark.slow, id="all"),
-        pytest.param("DIN,AUGRU", OWN, marks=pytest.mark.slow, id="own"),
-    ],
-)
-def test_nothing_crosses_in_a_loop_and_never_a_table(names, rules):
+@pytest.mark.slow
+def test_nothing_crosses_in_a_loop_and_never_a_table():
     """The largest that crosses is the rows of all lists; the histogram of the AUC is larger than these tiny ones."""
-    for case, found in on_devices("crossing", names, rules).items():
+    for case, found in on_devices("crossing", KINDS, BOTH).items():
         assert found["crossed"], case
         for kind, size, in_loop in found["crossed"]:
             assert not in_loop, (case, kind, size)
@@ -83,7 +71,7 @@ def test_each_device_draws_its_own_rows_of_a_table():
 
 def test_a_batch_is_renumbered_for_each_device():
     batch, schema = builders.make_batch([3, 0, 1, 4]), builders.SCHEMA
-    rows = divide(batch, Layout(schema, tuple(range(2)), one_list=False))
+    rows = divide(batch, Layout(schema, tuple(range(2))))
     for half in (0, 1):
         part = slice(2 * half, 2 * half + 2)
         alone = renumber(batch.replace(**_part(batch, part)), schema)
@@ -91,17 +79,6 @@ def test_a_batch_is_renumbered_for_each_device():
             np.testing.assert_array_equal(rows.row_R[name][half * len(row_R) :][: len(row_R)], row_R)
         np.testing.assert_array_equal(rows.batch.history["item"][part], alone.batch.history["item"])
         np.testing.assert_array_equal(rows.batch.label_BK[part], alone.batch.label_BK)
-
-
-def test_a_batch_is_renumbered_once_for_devices_of_one_process():
-    batch, schema = builders.make_batch([3, 0, 1, 4, 2]), builders.SCHEMA
-    rows, alone = divide(batch, Layout(schema, tuple(range(5)))), renumber(batch, schema)
-    np.testing.assert_array_equal(rows.batch.history["item"], alone.batch.history["item"])
-    for table in schema.tables:
-        row_R = rows.row_R[table.name]
-        np.testing.assert_array_equal(row_R[: len(alone.row_R[table.name])], alone.row_R[table.name])
-        assert len(row_R) % 5 == 0 and len(np.unique(row_R)) == len(row_R)
-        assert (row_R[len(alone.row_R[table.name]) :] >= table.size).all()
 
 
 def _part(batch, part):

@@ -44,7 +44,15 @@ def assert_close(part, whole, tolerance):
 
 @pytest.mark.parametrize(
     ("B", "T", "K", "count"),
-    [(512, 50, 2, 8), (512, 16, 2, 2), (512, 8, 2, 1), (64, 50, 2, 1), (96, 50, 2, 2), (37, 500, 2, 1), (8, 900, 9, 1)],
+    [
+        (512, 50, 2, 8),
+        (512, 16, 2, 4),
+        (512, 4, 2, 1),
+        (64, 50, 2, 1),
+        (384, 20, 2, 4),
+        (37, 500, 2, 1),
+        (8, 900, 9, 1),
+    ],
 )
 def test_the_largest_divisor_that_fits(B, T, K, count):
     assert microbatches.microbatches(B, T, K) == count
