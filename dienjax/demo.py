@@ -1,11 +1,13 @@
 """The demo: DIN and DIEN on a generated world of drifting interests, beside the best possible AUC."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dienjax.data.drift import DriftWorld, optimal_auc
-from dienjax.data.store import is_store
+from dienjax.data.store import Store, is_store
 from dienjax.preparation.prepare import prepare
 from dienjax.storage.files import write_json
 from dienjax.storage.folders import Purpose, is_empty, new_folder
@@ -21,32 +23,39 @@ from dienjax.training.run import is_run
 def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4) -> dict[str, float]:
     """The test AUC of DIN, of DIEN and of the optimum; a store and two runs take the place of an earlier demo."""
     world = world or DriftWorld()
-    fit = FitConfig(epochs=epochs, seed=world.seed)
+    both = (("DIN", {"softmax": True}), ("DIEN", {"kind": "AUGRU"}))
+    configs = {name: world_config(name, options, epochs, world.seed) for name, options in both}
     log = world.log()
     with new_folder(out, True, PURPOSE):
         pass
     out = Path(out)
-    print(f"{world.users:,} users whose interest drifts, {len(log):,} events of {world.items} items")
-    store = prepare(
-        log, out / "store", user="user", item="item", time="time", attributes=["category"], test_fraction=0.25
-    )
-    results = {}
-    for name, options in (("DIN", {"softmax": True}), ("DIEN", {"kind": "AUGRU"})):
-        config = Config(
-            ModelConfig(name, dim=8, options={**options, "attention_hidden": (32,), "tower": (64, 32)}),
-            DataConfig(train="train_all", batch_size=256, lengths=(20,)),
-            LossConfig(alpha=0.5),
-            OptimizerConfig(learning_rate=3e-3, schedule="cosine"),
-            fit,
-        )
-        run = fit_store(config, store, out / name.lower())
-        results[name] = evaluate(run, store, "test")["auc"]
+    store, results = world_store(log, out / "store"), {}
+    for name, config in configs.items():
+        results[name] = evaluate(fit_store(config, store, out / name.lower()), store, "test")["auc"]
     users = store.user_values()[store.samples("test").user_N]
     items = log.sort_values(["user", "time"]).groupby("user")["item"].apply(list)
     p_UV = world.next_item([items[user][:-1] for user in users])
     results["optimum"] = optimal_auc(p_UV, np.bincount(log["item"], minlength=world.items))
     write_json(out / "result.json", results)
     return results
+
+
+def world_store(log: pd.DataFrame, out: str | Path) -> Store:
+    """The store of a generated world's log, protocol last."""
+    users, items = log["user"].nunique(), log["item"].nunique()
+    print(f"{users:,} users whose interest drifts, {len(log):,} events of {items} items")
+    return prepare(log, out, user="user", item="item", time="time", attributes=["category"], test_fraction=0.25)
+
+
+def world_config(name: str, options: dict[str, Any], epochs: int, seed: int) -> Config:
+    """The config that DIN and DIEN are trained with on a generated world."""
+    return Config(
+        ModelConfig(name, dim=8, options={**options, "attention_hidden": (32,), "tower": (64, 32)}),
+        DataConfig(train="train_all", batch_size=256, lengths=(20,)),
+        LossConfig(alpha=0.5),
+        OptimizerConfig(learning_rate=3e-3, schedule="cosine"),
+        FitConfig(epochs=epochs, seed=seed),
+    )
 
 
 def is_demo(path: Path) -> bool:
