@@ -22,7 +22,8 @@ MODELS = {
     "author": DIEN(SCHEMA, kind="AUGRU", gate="author", auxiliary_hidden=(4,), **SIZES),
     "agru": DIEN(SCHEMA, kind="AGRU", auxiliary_hidden=(4,), **SIZES),
     "gru": DIEN(SCHEMA, kind="GRU", auxiliary_hidden=(4,), **SIZES),
-    "separate": DIEN(SCHEMA, kind="minAUGRU", fields="separate", auxiliary="inner", **SIZES),
+    "separate": DIEN(SCHEMA, kind="AIGRU", fields="separate", auxiliary="inner", **SIZES),
+    "min separate": DIEN(SCHEMA, kind="minAUGRU", fields="separate", auxiliary="inner", **SIZES),
 }
 BATCH = make_batch((0, 1, 4, 2, 3, 0))
 
