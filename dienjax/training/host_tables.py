@@ -18,7 +18,7 @@ from flax import linen as nn
 from dienjax.batch import Batch
 from dienjax.models.embedding import embed, initial_part, initial_rows
 from dienjax.training.layout import Layout, table_of
-from dienjax.training.lazy_rows import RowsBatch, gather_rows, make_lazy_update
+from dienjax.training.lazy_rows import RowsBatch, gather_rows, make_lazy_train_step
 from dienjax.training.losses import LossConfig
 from dienjax.training.step import Metrics, TrainState
 
@@ -102,7 +102,7 @@ def make_host_train_step(
 ) -> Callable[[TrainState, RowsBatch, jax.Array], tuple[TrainState, Metrics]]:
     """A `step(state, rows_batch, root_key) -> (state, metrics)` that changes the large tables of the state in place."""
     here, hosted = _sizes(layout)
-    on_device = jax.jit(make_lazy_update(model, tx, loss, unknown, here), donate_argnums=0)
+    on_device = make_lazy_train_step(model, tx, loss, unknown, layout.threads, here)
 
     def step(state: TrainState, rows: RowsBatch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
         small, metrics = on_device(_fetched(state, rows, hosted), rows, root_key)

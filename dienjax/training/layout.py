@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from dienjax.models.embedding import initial_part, initial_rows
 from dienjax.models.settings import Count, check
 from dienjax.schema import Schema
+from dienjax.training.threads import cores
 
 AXIS = "batch"
 """The only axis of the mesh."""
@@ -37,11 +38,13 @@ class DevicesConfig:
         devices, for tables larger than the memory of one; "host", large tables and their moments in the host's memory,
         for tables larger than the only device.
       count: the number of devices that share each batch, which must divide data.batch_size; 0 takes all there are.
+      threads: the most threads of a CPU that share each batch; 0 takes one for each core that the process may use.
       folder: with tables "host", keeps them in files in this folder, for tables larger than the host's memory too.
     """
 
     tables: Tables = "replicated"
     count: Count = 0
+    threads: Count = 0
     folder: str = ""
 
     def __post_init__(self) -> None:
@@ -56,6 +59,7 @@ class Layout:
       devices: in the order in which they get the rows of a batch.
       small: a table of fewer rows stands on every device.
       folder: for tables on the host.
+      threads: the most that share a batch of a single CPU device.
     """
 
     schema: Schema
@@ -63,6 +67,7 @@ class Layout:
     tables: Tables = "replicated"
     small: int = SMALL
     folder: str = ""
+    threads: int = 1
 
     @classmethod
     def of(cls, config: DevicesConfig, schema: Schema, batch_size: int) -> "Layout":
@@ -90,7 +95,8 @@ class Layout:
                 f'devices.tables is "host", which is for one device, but there are {count}: set devices.count=1, or '
                 'devices.tables="rows", which divides the tables over them'
             )
-        return cls(schema, tuple(there[:count]), config.tables, SMALL, config.folder)
+        threads = config.threads or cores() if count == 1 and there[0].platform == "cpu" else 1
+        return cls(schema, tuple(there[:count]), config.tables, SMALL, config.folder, threads)
 
     @property
     def divided(self) -> bool:

@@ -24,6 +24,7 @@ from dienjax.schema import PADDING, UNKNOWN, Schema
 from dienjax.training.layout import table_of
 from dienjax.training.losses import LossConfig
 from dienjax.training.step import Metrics, TrainState, make_descend, make_gradient
+from dienjax.training.threads import make_threaded_step
 
 
 @struct.dataclass
@@ -68,28 +69,33 @@ def renumber(batch: Batch, schema: Schema) -> RowsBatch:
 
 
 def make_lazy_train_step(
-    model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig, unknown: float = 0.0
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    loss: LossConfig,
+    unknown: float = 0.0,
+    threads: int = 1,
+    sizes: dict[str, int] | None = None,
 ) -> Callable[[TrainState, RowsBatch, jax.Array], tuple[TrainState, Metrics]]:
-    """A jitted, pure `step(state, rows_batch, root_key) -> (state, metrics)` that donates the old state.
+    """A `step(state, rows_batch, root_key) -> (state, metrics)` that donates the old state; see `make_train_step`.
 
     State, metrics and randomness are those of `make_train_step`; states and checkpoints fit either step.
+
+    Args:
+      sizes: the rows of the tables in the state; of any other table it has the batch's rows alone. None: of all tables.
     """
-    sizes = {table.name: table.size for table in model.schema.tables}
-    return jax.jit(make_lazy_update(model, tx, loss, unknown, sizes), donate_argnums=0)
-
-
-def make_lazy_update(
-    model: nn.Module, tx: optax.GradientTransformation, loss: LossConfig, unknown: float, sizes: dict[str, int]
-) -> Callable[[TrainState, RowsBatch, jax.Array], tuple[TrainState, Metrics]]:
-    """The lazy step, not jitted, for the tables of these sizes; of any other the state has the batch's rows alone."""
     gradient, descend = make_gradient(model, loss, unknown), make_descend(tx, loss)
+    sizes = {table.name: table.size for table in model.schema.tables} if sizes is None else sizes
 
-    def step(state: TrainState, rows: RowsBatch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
-        small = gather_rows(state, rows.row_R, sizes)
-        small, metrics = descend(small, *gradient(small, rows.batch, root_key, rows.row_R))
+    def of_rows(
+        state: TrainState, rows: RowsBatch, root_key: jax.Array, part: tuple[Any, int] | None = None
+    ) -> tuple[Any, Any, Metrics]:
+        return gradient(gather_rows(state, rows.row_R, sizes), rows.batch, root_key, rows.row_R, part)
+
+    def update(state: TrainState, rows: RowsBatch, *found: Any) -> tuple[TrainState, Metrics]:
+        small, metrics = descend(gather_rows(state, rows.row_R, sizes), *found)
         return scatter_rows(state, small, rows.row_R, sizes), metrics
 
-    return step
+    return make_threaded_step(model, of_rows, update, threads)
 
 
 def gather_rows(state: Any, row_R: Mapping[str, Array], sizes: dict[str, int]) -> Any:

@@ -32,7 +32,7 @@ def train_step(config: Config, model: nn.Module, tx: optax.GradientTransformatio
         return make_divided_train_step(*settings, layout, lazy)
     if layout.hosted:
         return make_host_train_step(*settings, layout)
-    return (make_lazy_train_step if lazy else make_train_step)(*settings)
+    return (make_lazy_train_step if lazy else make_train_step)(*settings, threads=layout.threads)
 
 
 def eval_step(model: nn.Module, layout: Layout | None = None) -> Any:

@@ -51,7 +51,7 @@ def fit_seeds(
             run = opened(of_seed, train, valid, Path(path) / f"seed{seed}", store=store, init_from=None, resume=resume,
                          force=force, progress=progress and seed == seeds[0])  # fmt: skip
             loops.append(stack.enter_context(run))
-        one = train_step(loops[0].config, loops[0].run.model, loops[0].tx, layout)
+        one = train_step(loops[0].config, loops[0].run.model, loops[0].tx, replace(layout, threads=1))
         step = jax.jit(jax.vmap(one), donate_argnums=0)
         states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(loop.state for loop in loops))
         for i, loop in enumerate(loops):

@@ -16,7 +16,8 @@ from dienjax.models.output import Output
 from dienjax.training.layout import Layout
 from dienjax.training.losses import LossConfig, counts, data_loss, penalty
 from dienjax.training.metrics import auc_histogram
-from dienjax.training.microbatches import accumulated, microbatches
+from dienjax.training.microbatches import accumulated, in_parts, microbatches
+from dienjax.training.threads import make_threaded_step
 from dienjax.training.unknown import hide
 
 Metrics = dict[str, jax.Array]
@@ -68,46 +69,58 @@ Gradient = Callable[..., tuple[Any, Any, Metrics]]
 
 
 def make_gradient(model: nn.Module, loss: LossConfig, unknown: float = 0.0, platform: str | None = None) -> Gradient:
-    """The pure `gradient(state, batch, root_key, row_R=None) -> (gradients, batch_stats, metrics)`, without penalty.
+    """The pure `gradient(state, batch, root_key, row_R=None, part=None) -> (gradients, batch_stats, metrics)`.
 
-    The tables in the state may have fewer rows than the schema says, as long as the ids of the batch are theirs;
-    `row_R` then says by table name which ids these rows are. `unknown` is the share of values that a step hides. Where
-    devices share a batch, gradients and metrics are what each of them adds to those of the whole. On the platform "cpu"
-    (None: the default device's) a large batch is seen in microbatches, unless the model has statistics of batches or an
-    attribute `whole_batch` that is true.
+    The penalty is not in it. The tables in the state may have fewer rows than the schema says, if the ids of the batch
+    are theirs; `row_R` then says by table name which ids these rows are. `unknown` is the share of values that a
+    step hides. Where devices share a batch, gradients and metrics are what each of them adds to those of the whole; so
+    they are with `part` = (i, n), of the i-th n-th of the rows (see `in_parts`). On the platform "cpu" (None: the
+    default device's) a large batch that may be seen in parts is seen in microbatches.
     """
     platform = platform or jax.default_backend()
 
     def gradient(
-        state: TrainState, batch: Batch, root_key: jax.Array, row_R: Mapping[str, Array] | None = None
+        state: TrainState,
+        batch: Batch,
+        root_key: jax.Array,
+        row_R: Mapping[str, Array] | None = None,
+        part: tuple[Any, int] | None = None,
     ) -> tuple[Any, Any, Metrics]:
         key = jax.random.fold_in(root_key, state.step)
-        batch = hide(batch, model.schema, unknown, jax.random.fold_in(key, 1), row_R)
         tables, params = state.params["embedder"], {n: x for n, x in state.params.items() if n != "embedder"}
-        vectors, to_tables = jax.vjp(lambda tables: _vectors(embed(model.schema, tables, batch)), tables)
 
         def output(params: Any, vectors: Any, batch: Batch) -> tuple[Output, Any]:
             variables, rngs = {"params": params, "batch_stats": state.batch_stats}, {"dropout": key}
             embedded = Embedded(**vectors, mask_BT=batch.mask_BT, mask_BK=batch.mask_BK)
             return model.apply(variables, embedded, train=True, method="net", rngs=rngs, mutable=["batch_stats"])
 
-        whole = platform != "cpu" or state.batch_stats or getattr(model, "whole_batch", False)
+        def embedded(tables: Any, batch: Batch) -> dict[str, jax.Array | None]:
+            return _vectors(embed(model.schema, tables, batch))
+
         (B, T), K = batch.mask_BT.shape, batch.mask_BK.shape[1]
-        count = 1 if whole else microbatches(B, T, K)
-        # Of this output the masks alone are read, and nothing else of it is computed.
-        of = counts(output(params, vectors, batch)[0], batch) if count > 1 else None
+        i, n = part or (0, 1)
+        first, B = i * (B // n), B // n
+        count = microbatches(B, T, K) if platform == "cpu" and in_parts(model, state.batch_stats) else 1
+        of = None
+        if part or count > 1:  # of this output the masks alone are read, and nothing else of it is computed
+            of = counts(output(params, embedded(tables, batch), batch)[0], batch)
+        if part:
+            batch = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, B), batch)
+        batch = hide(batch, model.schema, unknown, jax.random.fold_in(key, 1), row_R)
+        vectors, to_tables = jax.vjp(lambda tables: embedded(tables, batch), tables)
 
         def objective(params: Any, vectors: Any, batch: Batch) -> tuple[jax.Array, Any]:
             out, updated = output(params, vectors, batch)
             value, parts = data_loss(out, batch, loss, of)
             return value, ({"loss": value, **parts}, updated.get("batch_stats", {}), out.logit_BK)
 
-        def part(vectors: Any, batch: Batch) -> tuple[Any, Any]:
+        def differentiated(vectors: Any, batch: Batch) -> tuple[Any, Any]:
             differentiate = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
             (_, (metrics, batch_stats, logit_BK)), (grads, grad_vectors) = differentiate(params, vectors, batch)
             return (grads, metrics, batch_stats), (grad_vectors, logit_BK)
 
-        (grads, metrics, batch_stats), (grad_vectors, logit_BK) = accumulated(part, count, vectors, batch)
+        summed, (grad_vectors, logit_BK) = accumulated(differentiated, count, vectors, batch, first)
+        grads, metrics, batch_stats = summed
         grads = {**grads, "embedder": to_tables(grad_vectors)[0]}
         if loss.task == "binary":
             metrics["auc_histogram"] = auc_histogram(logit_BK, batch.label_BK, batch.mask_BK)
@@ -143,8 +156,10 @@ def make_train_step(
     loss: LossConfig,
     unknown: float = 0.0,
     platform: str | None = None,
+    threads: int = 1,
 ) -> TrainStep:
-    """A jitted, pure `step(state, batch, root_key) -> (state, metrics)` that donates the old state.
+    """A `step(state, batch, root_key) -> (state, metrics)` that donates the old state: jitted and pure or, with several
+    `threads` of a CPU, three such programs.
 
     `unknown` is the share of the values of each table that a step takes for unknown (`dienjax.training.unknown`). Its
     randomness (dropout, unknown) is fold_in(root_key, state.step), so a resumed run repeats it. The metrics are device
@@ -152,10 +167,15 @@ def make_train_step(
     """
     gradient, descend = make_gradient(model, loss, unknown, platform), make_descend(tx, loss)
 
-    def step(state: TrainState, batch: Batch, root_key: jax.Array) -> tuple[TrainState, Metrics]:
-        return descend(state, *gradient(state, batch, root_key))
+    def of_batch(
+        state: TrainState, batch: Batch, root_key: jax.Array, part: tuple[Any, int] | None = None
+    ) -> tuple[Any, Any, Metrics]:
+        return gradient(state, batch, root_key, None, part)
 
-    return jax.jit(step, donate_argnums=0)
+    def update(state: TrainState, _: Batch, *found: Any) -> tuple[TrainState, Metrics]:
+        return descend(state, *found)
+
+    return make_threaded_step(model, of_batch, update, threads)
 
 
 def make_eval_step(model: nn.Module) -> Callable[[dict[str, Any], Batch], jax.Array]:

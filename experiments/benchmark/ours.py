@@ -15,6 +15,7 @@ from dienjax.data.loader import Dataset
 from dienjax.models.embedding import Embedded, FeatureEmbedder
 from dienjax.models.output import Output
 from dienjax.training.evaluation import store_split
+from dienjax.training.layout import DevicesConfig, Layout
 from dienjax.training.optimizers import make_optimizer
 from dienjax.training.step import TrainState, init_state, make_eval_step, make_train_step
 from experiments.benchmark import logs
@@ -75,9 +76,10 @@ def initial(model: nn.Module, seed: int = 0, negatives: bool = True) -> tuple[An
 def training(
     model: nn.Module, loss: LossConfig, batches: Sequence[Any], make_step: Callable[..., Any] = make_train_step
 ) -> Callable[[], None]:
-    """A function that makes one training step with the next of the batches and waits for it."""
+    """A function that makes one training step, as a run does, with the next of the batches and waits for it."""
     tx, state = initial(model)
-    step, key, fed = make_step(model, tx, loss), jax.random.key(1), itertools.cycle(batches)
+    threads = Layout.of(DevicesConfig(count=1), model.schema, 1).threads
+    step, key, fed = make_step(model, tx, loss, threads=threads), jax.random.key(1), itertools.cycle(batches)
 
     def call() -> None:
         nonlocal state
