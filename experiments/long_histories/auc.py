@@ -1,0 +1,108 @@
+"""The test AUC of each recurrence when it sees 50, 200 or 1,000 events of a world whose interests return."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+from dienjax import (
+    Config,
+    DataConfig,
+    FitConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    evaluate,
+    fit_store,
+    prepare,
+)
+from dienjax.data.drift import optimal_auc
+from dienjax.data.store import Store, is_store
+from dienjax.storage.files import write_json, write_text
+from experiments.benchmark.measure import ROOT
+from experiments.long_histories.world import ReturningWorld
+from experiments.results import auc
+
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "DIN": ("DIN", {}),
+    "AUGRU": ("DIEN", {"kind": "AUGRU"}),
+    "minAUGRU": ("DIEN", {"kind": "minAUGRU"}),
+    "minAUGRU after minGRU": ("DIEN", {"kind": "minAUGRU", "extractor": "minGRU"}),
+}
+
+
+def main(
+    runs: Path,
+    lengths: Annotated[tuple[int, ...], ...] = (50, 200, 1000),
+    seeds: int = 3,
+    epochs: int = 8,
+    users: int = 6000,
+    only: Annotated[tuple[str, ...], ...] = (),
+    results: Path = ROOT / "experiments/results",
+) -> None:
+    """Train each recurrence on the last T events of each user, and write the table of test AUCs beside the optimum.
+
+    A run that is finished is only evaluated again.
+
+    Args:
+      runs: folder for the store and the run folders.
+      lengths: T, the most events of a history.
+      seeds: how many; of the parameters, the order of the data and the negatives.
+      epochs: of each run; the best on the validation split counts.
+      users: of the world; three samples each, of which one trains.
+      only: names of recurrences; all of them if left out. The other rows of the table stay as they are.
+      results: folder for long_histories.json and long_histories.md.
+    """
+    world, file = ReturningWorld(users=users), results / "long_histories.json"
+    rows = json.loads(file.read_text()) if file.exists() else []
+    log = world.log()
+    store = _store(log, runs / "store")
+    for T in lengths:
+        optimum = _optimum(world, log, store, T)
+        for kind in only or KINDS:
+            found = []
+            for seed in range(seeds):
+                path = runs / f"{kind.replace(' ', '_')}_{T}_{seed}"
+                run = fit_store(config(kind, T, epochs, seed), store, path, resume=True, progress=False)
+                found.append({"seed": seed, "auc": evaluate(run, store, "test")["auc"]})
+                print(T, kind, found[-1], f"optimum {optimum:.4f}", flush=True)
+            rows = [r for r in rows if (r["T"], r["kind"]) != (T, kind)]
+            rows += [{"T": T, "kind": kind, "optimum": optimum, "seeds": found}]
+            write_json(file, rows)
+            write_text(results / "long_histories.md", table(rows))
+
+
+def _store(log: Any, out: Path) -> Store:
+    if is_store(out):
+        return Store.open(out)
+    return prepare(log, out, user="user", item="item", time="time", attributes=["category"], protocol="last")
+
+
+def _optimum(world: ReturningWorld, log: Any, store: Store, T: int) -> float:
+    """The highest expected AUC of any scorer that sees the last T events before a test event."""
+    item_UT = log["item"].to_numpy().reshape(world.users, world.events)
+    users = store.user_values()[store.samples("test").user_N].astype(int)
+    popularity_V = np.bincount(log["item"], minlength=world.items)
+    return optimal_auc(world.next_item(item_UT[users, -T - 1 : -1]), popularity_V)
+
+
+def config(kind: str, T: int, epochs: int, seed: int) -> Config:
+    """The config of a run whose histories have T events at most."""
+    name, options = KINDS[kind]
+    return Config(
+        ModelConfig(name, dim=8, options={**options, "attention_hidden": (32,), "tower": (64, 32)}),
+        DataConfig(batch_size=64, max_len=T, lengths=(T,)),
+        LossConfig(alpha=0.5),
+        OptimizerConfig(learning_rate=3e-3, schedule="cosine"),
+        FitConfig(epochs=epochs, seed=seed),
+    )
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = ["| T | model | test AUC | by seed | optimum |", "|---|---|---|---|---|"]
+    for row in sorted(rows, key=lambda row: row["T"]):
+        by_seed = " ".join(f"{seed['auc']:.4f}" for seed in row["seeds"])
+        lines.append(f"| {row['T']:,} | {row['kind']} | {auc(row)} | {by_seed} | {row['optimum']:.4f} |")
+    return "\n".join(lines) + "\n"
