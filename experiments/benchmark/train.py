@@ -129,6 +129,7 @@ def ours(
 def first_step(store: str, batch: int, cache: str) -> float:
     """Seconds from a new model to the end of its first step, with XLA's programs kept in the folder `cache`."""
     import jax
+    import numpy as np
 
     from experiments.benchmark.ours import config, split, training
 
@@ -136,7 +137,7 @@ def first_step(store: str, batch: int, cache: str) -> float:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # as the command line does
     of = config()
     train = split(store, "train", of, batch // 2)
-    made = train.rows(range(batch // 2), T, 0)
+    made = train.rows(np.arange(batch // 2), T, 0)
     start = time.perf_counter()
     training(of.model.build(train.schema), of.loss, [made])()
     return time.perf_counter() - start
