@@ -1,4 +1,4 @@
-"""Epochs of training: dienjax.fit beside deepctr-torch's fit and torch-rechub's CTRTrainer, on the same rows."""
+"""Epochs of training: dienjax.fit beside deepctr-torch's fit, torch-rechub's CTRTrainer and FuxiCTR's fit."""
 
 import itertools
 import statistics
@@ -15,6 +15,8 @@ from experiments.benchmark.setting import LIBRARIES, PACKAGES, T
 HERE = "experiments.benchmark.train"
 SCORED = 1024
 AT_OURS = ", our initialisation"
+FUXICTR = "fuxictr, no auxiliary loss"
+PEERS = LIBRARIES | {"fuxictr": "fuxictr"}
 
 COLUMNS = {
     "batch": "rows a batch",
@@ -60,7 +62,7 @@ def main(
     "from cache", with the programs that an earlier process kept. All are scored on the same test candidates.
 
     "Our initialisation" is the library's model and loop from parameters drawn as ours, for what AUC owes to them.
-    dienjax is not compared with it.
+    FuxiCTR's DIEN has no auxiliary loss. dienjax is compared with neither.
 
     Args:
       store: prepared store with behaviours alone, protocol last; a generated log if not given, on which there is
@@ -73,8 +75,8 @@ def main(
       seed: seed of the generated log and of the models.
       results: folder for train.json and train.png.
     """
-    about = measure.machine(*PACKAGES)
-    left_out = measure.left_out(LIBRARIES)
+    about = measure.machine(*PACKAGES, "fuxictr")
+    left_out = measure.left_out(PEERS)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = str(store.absolute()) if store else f"{folder}/store"
@@ -100,6 +102,8 @@ def main(
                 function = f"{HERE}:{library.replace('-', '_')}"
                 cases[library] = (function, others)
                 cases[library + AT_OURS] = (function, others | {"initial": parameters})
+            if "fuxictr" not in left_out:
+                cases[FUXICTR] = (f"{HERE}:fuxictr", others)
             print(f"{batch:,} rows a batch", flush=True)
             found = [_row(batch, what, costs) for what, costs in measure.in_turn(cases, rounds).items()]
             first = {"store": path, "batch": batch, "cache": f"{folder}/cache_{batch}"}
@@ -201,6 +205,25 @@ def torch_rechub(
         ticks.append(time.perf_counter())
     speeds = [len(y) / (after - before) for before, after in itertools.pairwise(ticks)]
     return _answer(speeds, ticks[-1] - start, test_y, trainer.predict(model, test))
+
+
+def fuxictr(folder: str, sizes: dict[str, int], batch: int, epochs: int, seed: int) -> dict[str, Any]:
+    """The same for FuxiCTR's model.fit."""
+    from experiments.benchmark import fuxictr_dien
+
+    (x, y), (test_x, test_y) = [_rows(folder, name) for name in ("train", "test")]
+    model = fuxictr_dien.build(sizes, folder, seed)
+    ticks = [time.perf_counter()]
+
+    def epoch_ended() -> None:
+        ticks.append(time.perf_counter())
+        model.save_weights(model.checkpoint)  # which fit loads at its end
+
+    model.eval_step = epoch_ended  # in place of an evaluation
+    model.fit(fuxictr_dien.loader(sizes, x, y, batch, shuffle=True), epochs=epochs)
+    seconds = time.perf_counter() - ticks[0]
+    speeds = [len(y) / (after - before) for before, after in itertools.pairwise(ticks)]
+    return _answer(speeds, seconds, test_y, model.predict(fuxictr_dien.loader(sizes, test_x, test_y, SCORED)))
 
 
 def _rows(folder: str, name: str) -> tuple[dict[str, Any], Any]:
