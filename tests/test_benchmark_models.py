@@ -83,6 +83,66 @@ def test_epochs_are_compared_with_the_faster_library():
     assert [(row.get("times_faster"), row.get("auc_more")) for row in rows] == [(3, 0.5), (None, None), (None, None)]
 
 
+def test_other_initialisations_and_other_losses_are_not_compared():
+    from experiments.benchmark.train import AT_OURS, FUXICTR, _compared
+
+    found = {"dienjax": 30, "dienjax, rows dense": 20, "torch-rechub": 10, "torch-rechub" + AT_OURS: 40, FUXICTR: 60}
+    rows = _compared([{"what": what, "rows_per_s": n, "auc": n / 100} for what, n in found.items()])
+    assert [row.get("times_faster") for row in rows] == [3, 2, None, None, None]
+    assert [row.get("auc_more") for row in rows] == [0.2, 0.1, None, None, None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("library", "table"), [("deepctr-torch", "embedding_dict"), ("torch-rechub", "embedding.embed_dict")]
+)
+def test_a_library_begins_with_parameters_drawn_as_ours(tmp_path, library, table):
+    for module in ("torch", library.replace("-", "_")):
+        pytest.importorskip(module, reason="needs torch and the PyTorch libraries: pip install '.[torch]'")
+    from experiments.benchmark import initial, theirs
+
+    sizes = {"item": 2000, "category": 100}
+    initial.write(str(tmp_path / "0.npz"), library, sizes, seed=0)
+    state = theirs.build(library, sizes, 50, initial=str(tmp_path / "0.npz")).state_dict()
+    item_VD = state[f"{table}.item.weight"].numpy()
+    assert (item_VD[:2] == 0).all() and item_VD[2:].std() == pytest.approx(18**-0.5, rel=0.02)
+    theirs_VD = theirs.build(library, sizes, 50).state_dict()[f"{table}.item.weight"].numpy()
+    assert theirs_VD.std() < 2e-4
+    recurrent = next(a.numpy() for name, a in state.items() if name.endswith("weight_hh_l0"))
+    H = recurrent.shape[1]
+    np.testing.assert_allclose(recurrent[:H] @ recurrent[:H].T, np.eye(H), atol=1e-5)
+
+
+def test_what_fuxictr_is_fed(tmp_path):
+    pytest.importorskip("fuxictr", reason="needs fuxictr and torch: pip install '.[fuxictr]'")
+    from experiments.benchmark import fuxictr_dien, setting, theirs
+
+    sizes = {"item": 30, "category": 5}
+    columns = setting.drawn(sizes, np.array([3, 50, 1]), 50, 2, np.random.default_rng(0))
+    flat, label_N = theirs.rows(columns)
+    [(label, items, mask_NT)] = fuxictr_dien.loader(sizes, flat, label_N, 6)
+    assert (label["label"].numpy() == label_N).all() and mask_NT.sum(1).tolist() == [3, 3, 50, 50, 1, 1]
+    assert (items["item"].reshape(6, 51)[:, -1].numpy() == columns["item"].ravel()).all()
+    assert (items["category"].reshape(3, 2, 51)[:, 1, :-1].numpy() == columns["hist_category"]).all()
+    model = fuxictr_dien.build(sizes, str(tmp_path))
+    assert model(next(iter(fuxictr_dien.loader(sizes, flat, label_N, 4))))["y_pred"].shape == (4, 1)
+
+
+@pytest.mark.slow
+def test_epochs_of_every_library(tmp_path):
+    from experiments.benchmark import measure, train
+
+    train.main(events=10_000, samples=100, epochs=1, batches=(128,), results=tmp_path)
+    rows = json.loads((tmp_path / "train.json").read_text())["rows"]
+    expected = ["dienjax", "dienjax, rows dense", "dienjax, all T = 50"]
+    left_out = measure.left_out(train.PEERS)
+    for library in train.LIBRARIES:
+        expected += [library, library + train.AT_OURS] if library not in left_out else []
+    expected += [train.FUXICTR] if "fuxictr" not in left_out else []
+    assert [row["what"] for row in rows] == expected
+    assert all(row["rows_per_s"] > 0 and 0 < row["auc"] < 1 for row in rows)
+
+
 def test_results_are_a_table_a_file_and_a_picture(tmp_path, capsys):
     from experiments.benchmark.report import Figure, Panel, lines, publish
 

@@ -17,10 +17,16 @@ Library = Literal["deepctr-torch", "torch-rechub"]
 HISTORIES = ("hist_", "neg_hist_")
 
 
-def build(library: Library, sizes: Mapping[str, int], slots: int, seed: int = 0) -> torch.nn.Module:
-    """The library's DIEN with AUGRU and alpha 1 over fields of these table sizes."""
+def build(library: Library, sizes: Mapping[str, int], slots: int, seed: int = 0, initial: str = "") -> torch.nn.Module:
+    """The library's DIEN with AUGRU and alpha 1 over fields of these table sizes.
+
+    Its parameters are drawn by the library, or read from `initial`, a file of `experiments.benchmark.initial`.
+    """
     torch.manual_seed(seed)
-    return _deepctr_torch(sizes, slots, seed) if library == "deepctr-torch" else _torch_rechub(sizes)
+    model = _deepctr_torch(sizes, slots, seed) if library == "deepctr-torch" else _torch_rechub(sizes)
+    if initial:
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in np.load(initial).items()})
+    return model
 
 
 def _deepctr_torch(sizes: Mapping[str, int], slots: int, seed: int) -> torch.nn.Module:

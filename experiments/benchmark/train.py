@@ -1,4 +1,4 @@
-"""Epochs of training: dienjax.fit beside deepctr-torch's fit and torch-rechub's CTRTrainer, on the same rows."""
+"""Epochs of training: dienjax.fit beside deepctr-torch's fit, torch-rechub's CTRTrainer and FuxiCTR's fit."""
 
 import itertools
 import statistics
@@ -14,6 +14,9 @@ from experiments.benchmark.setting import LIBRARIES, PACKAGES, T
 
 HERE = "experiments.benchmark.train"
 SCORED = 1024
+AT_OURS = ", our initialisation"
+FUXICTR = "fuxictr, no auxiliary loss"
+PEERS = LIBRARIES | {"fuxictr": "fuxictr"}
 
 COLUMNS = {
     "batch": "rows a batch",
@@ -58,6 +61,9 @@ def main(
     call, compilation and checkpoints included. "first step" is that of T = 50 from a new model, compilation included;
     "from cache", with the programs that an earlier process kept. All are scored on the same test candidates.
 
+    "Our initialisation" is the library's model and loop from parameters drawn as ours, for what AUC owes to them.
+    FuxiCTR's DIEN has no auxiliary loss. dienjax is compared with neither.
+
     Args:
       store: prepared store with behaviours alone, protocol last; a generated log if not given, on which there is
         hardly anything to learn.
@@ -69,8 +75,8 @@ def main(
       seed: seed of the generated log and of the models.
       results: folder for train.json and train.png.
     """
-    about = measure.machine(*PACKAGES)
-    left_out = measure.left_out(LIBRARIES)
+    about = measure.machine(*PACKAGES, "fuxictr")
+    left_out = measure.left_out(PEERS)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = str(store.absolute()) if store else f"{folder}/store"
@@ -80,17 +86,24 @@ def main(
         for name, count in (("train", samples), ("test", 0)):
             given = {"out": f"{folder}/{name}.npz", "store": path, "name": name, "samples": count, "seed": seed}
             sizes = measure.in_child("experiments.benchmark.ours:write_columns", **given).answer
+        initial = {library: f"{folder}/{library}.npz" for library in LIBRARIES if library not in left_out}
+        for library, out in initial.items():
+            measure.in_child("experiments.benchmark.initial:write", out=out, library=library, sizes=sizes, seed=seed)
         for batch in batches:
             both = {"batch": batch, "epochs": epochs, "seed": seed}
             mine = both | {"store": path, "samples": samples}
+            others = both | {"folder": folder, "sizes": sizes}
             cases = {
                 "dienjax": (f"{HERE}:ours", mine),
                 "dienjax, rows dense": (f"{HERE}:ours", mine | {"rows": "dense"}),
                 "dienjax, all T = 50": (f"{HERE}:ours", mine | {"slots": T}),
             }
-            for library in LIBRARIES:
-                if library not in left_out:
-                    cases[library] = (f"{HERE}:{library.replace('-', '_')}", both | {"folder": folder, "sizes": sizes})
+            for library, parameters in initial.items():
+                function = f"{HERE}:{library.replace('-', '_')}"
+                cases[library] = (function, others)
+                cases[library + AT_OURS] = (function, others | {"initial": parameters})
+            if "fuxictr" not in left_out:
+                cases[FUXICTR] = (f"{HERE}:fuxictr", others)
             print(f"{batch:,} rows a batch", flush=True)
             found = [_row(batch, what, costs) for what, costs in measure.in_turn(cases, rounds).items()]
             first = {"store": path, "batch": batch, "cache": f"{folder}/cache_{batch}"}
@@ -98,7 +111,8 @@ def main(
                 found[0][column] = measure.in_child(f"{HERE}:first_step", **first).answer
             rows += _compared(found)
     facts = {"machine": about, "store": store.name if store else f"{events} events", "epochs": epochs, "seed": seed}
-    panels = [report.Panel(COLUMNS[y], report.lines(rows, "batch", y)) for y in ("rows_per_s", "gb")]
+    drawn = [row for row in rows if not row["what"].endswith(AT_OURS)]  # which change neither speed nor memory
+    panels = [report.Panel(COLUMNS[y], report.lines(drawn, "batch", y)) for y in ("rows_per_s", "gb")]
     figure = report.Figure("An epoch of DIEN", "rows a batch", panels)
     goals = checked(GOALS, rows, COLUMNS)
     report.publish(results / "train", facts, rows, COLUMNS, goals, left_out.values(), figure)
@@ -129,6 +143,7 @@ def ours(
 def first_step(store: str, batch: int, cache: str) -> float:
     """Seconds from a new model to the end of its first step, with XLA's programs kept in the folder `cache`."""
     import jax
+    import numpy as np
 
     from experiments.benchmark.ours import config, split, training
 
@@ -136,13 +151,15 @@ def first_step(store: str, batch: int, cache: str) -> float:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # as the command line does
     of = config()
     train = split(store, "train", of, batch // 2)
-    made = train.rows(range(batch // 2), T, 0)
+    made = train.rows(np.arange(batch // 2), T, 0)
     start = time.perf_counter()
     training(of.model.build(train.schema), of.loss, [made])()
     return time.perf_counter() - start
 
 
-def deepctr_torch(folder: str, sizes: dict[str, int], batch: int, epochs: int, seed: int) -> dict[str, Any]:
+def deepctr_torch(
+    folder: str, sizes: dict[str, int], batch: int, epochs: int, seed: int, initial: str = ""
+) -> dict[str, Any]:
     """The same for deepctr-torch's model.fit."""
     from deepctr_torch.callbacks import Callback
 
@@ -157,7 +174,7 @@ def deepctr_torch(folder: str, sizes: dict[str, int], batch: int, epochs: int, s
         on_epoch_begin = on_epoch_end
 
     x, y = _rows(folder, "train")
-    model = theirs.build("deepctr-torch", sizes, T, seed)
+    model = theirs.build("deepctr-torch", sizes, T, seed, initial)
     model.compile("adam", "binary_crossentropy")
     start = time.perf_counter()
     model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=[Clock()])
@@ -167,7 +184,9 @@ def deepctr_torch(folder: str, sizes: dict[str, int], batch: int, epochs: int, s
     return _answer(speeds, seconds, y, model.predict(x, SCORED)[:, 0])
 
 
-def torch_rechub(folder: str, sizes: dict[str, int], batch: int, epochs: int, seed: int) -> dict[str, Any]:
+def torch_rechub(
+    folder: str, sizes: dict[str, int], batch: int, epochs: int, seed: int, initial: str = ""
+) -> dict[str, Any]:
     """The same for torch-rechub's DataGenerator and CTRTrainer."""
     from torch_rechub.trainers import CTRTrainer
     from torch_rechub.utils.data import DataGenerator
@@ -175,7 +194,7 @@ def torch_rechub(folder: str, sizes: dict[str, int], batch: int, epochs: int, se
     from experiments.benchmark import theirs
 
     (x, y), (test_x, test_y) = [_rows(folder, name) for name in ("train", "test")]
-    model = theirs.build("torch-rechub", sizes, T, seed)
+    model = theirs.build("torch-rechub", sizes, T, seed, initial)
     start = time.perf_counter()
     trainer = CTRTrainer(model, optimizer_params={"lr": 1e-3}, loss_mode=False, model_path=folder)
     given = {"x_val": test_x, "y_val": test_y, "x_test": test_x, "y_test": test_y}
@@ -186,6 +205,25 @@ def torch_rechub(folder: str, sizes: dict[str, int], batch: int, epochs: int, se
         ticks.append(time.perf_counter())
     speeds = [len(y) / (after - before) for before, after in itertools.pairwise(ticks)]
     return _answer(speeds, ticks[-1] - start, test_y, trainer.predict(model, test))
+
+
+def fuxictr(folder: str, sizes: dict[str, int], batch: int, epochs: int, seed: int) -> dict[str, Any]:
+    """The same for FuxiCTR's model.fit."""
+    from experiments.benchmark import fuxictr_dien
+
+    (x, y), (test_x, test_y) = [_rows(folder, name) for name in ("train", "test")]
+    model = fuxictr_dien.build(sizes, folder, seed)
+    ticks = [time.perf_counter()]
+
+    def epoch_ended() -> None:
+        ticks.append(time.perf_counter())
+        model.save_weights(model.checkpoint)  # which fit loads at its end
+
+    model.eval_step = epoch_ended  # in place of an evaluation
+    model.fit(fuxictr_dien.loader(sizes, x, y, batch, shuffle=True), epochs=epochs)
+    seconds = time.perf_counter() - ticks[0]
+    speeds = [len(y) / (after - before) for before, after in itertools.pairwise(ticks)]
+    return _answer(speeds, seconds, test_y, model.predict(fuxictr_dien.loader(sizes, test_x, test_y, SCORED)))
 
 
 def _rows(folder: str, name: str) -> tuple[dict[str, Any], Any]:
@@ -213,7 +251,7 @@ def _compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of one batch size, ours with how many times the rows per second of the faster library they have."""
     theirs = [row for row in rows if row["what"] in LIBRARIES]
     for row in rows:
-        if theirs and row["what"] not in LIBRARIES:
+        if theirs and row["what"].startswith("dienjax"):
             row["times_faster"] = round(row["rows_per_s"] / max(other["rows_per_s"] for other in theirs), 1)
             row["auc_more"] = round(row["auc"] - max(other["auc"] for other in theirs), 4)
     return rows
