@@ -253,6 +253,8 @@ class Loop:
 
     def _prepare(self, batch: Batch) -> tuple[Batch, Any]:
         """The batch on the host, and what the step takes."""
+        if not self.config.auxiliary:
+            batch = replace(batch, negative=None)  # a data set may have them all the same
         return batch, placed(batch, self.layout, self.config.optimizer.rows == "lazy")
 
     def _log(self) -> None:

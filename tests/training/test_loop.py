@@ -263,9 +263,9 @@ def test_single_class_validation_is_undefined_and_says_so(config, drift_store, t
     assert np.isnan(evaluate(finished, positives)["auc"])
 
 
-def test_regression(config, drift_store, tmp_path):
+def test_regression_on_data_with_negatives_that_no_loss_asks_for(config, drift_store, tmp_path):
     to_numbers = replace(config, loss=replace(config.loss, task="regression", alpha=0.0))
-    data = arrays(drift_store.schema, [3] * 64, negatives=False, label=np.full((64, 2), 2.5))
+    data = arrays(drift_store.schema, [3] * 64, label=np.full((64, 2), 2.5))
     finished = fit(to_numbers, data, data, tmp_path / "run", progress=False)
     assert evaluate(finished, data).keys() == {"rmse", "mae", "rows"}
 
