@@ -5,7 +5,6 @@
 DATA holds the public data sets, as for `experiments.results`. A run that is finished is only evaluated again.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +15,9 @@ import tyro
 from dienjax import Config, Store, evaluate, fit_store
 from dienjax.data.drift import DriftWorld
 from dienjax.demo import world_config, world_store
-from dienjax.storage.files import write_json, write_text
 from experiments.benchmark.measure import ROOT
 from experiments.results import auc, prepared
+from experiments.rows import keep
 
 KINDS = {
     "AUGRU": (),
@@ -52,8 +51,6 @@ def main(
       only: names of cases; all of them if left out. The other rows of the table stay as they are.
       results: folder for recurrences.json and recurrences.md.
     """
-    file = results / "recurrences.json"
-    rows = json.loads(file.read_text()) if file.exists() else []
     for case in only or (*CASES, WORLD):
         for kind, options in KINDS.items():
             name = f"{case.replace(', T = ', '_')}_{kind}".replace(" ", "_").replace("'", "")
@@ -62,10 +59,7 @@ def main(
                 run = fit_store(config, store, runs / f"{name}_{seed}", resume=True, progress=False)
                 found.append({"seed": seed, "auc": evaluate(run, store, "test")["auc"]})
                 print(case, kind, found[-1], flush=True)
-            rows = [r for r in rows if (r["case"], r["kind"]) != (case, kind)]
-            rows += [{"case": case, "kind": kind, "seeds": found}]
-            write_json(file, rows)
-            write_text(results / "recurrences.md", table(rows))
+            keep(results / "recurrences", {"case": case, "kind": kind, "seeds": found}, ("case", "kind"), table)
 
 
 def _configs(case: str, options: tuple[str, ...], seeds: int, data: Path, runs: Path) -> Iterator[tuple[Config, Store]]:

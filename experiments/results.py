@@ -8,7 +8,6 @@ once per run, after training. A run that is finished is only evaluated again.
 """
 
 import dataclasses
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +17,9 @@ import numpy as np
 import tyro
 
 from dienjax import Config, Store, evaluate, fit_store
-from dienjax.storage.files import write_json, write_text
 from dienjax.training.metrics import to_json
 from experiments.benchmark.measure import ROOT, machine
+from experiments.rows import keep
 
 AMAZON = ["amazon", "--interactions", "{data}/amazon_%s/interactions.tsv.gz", "--protocol"]
 STORES = {
@@ -78,16 +77,11 @@ def main(
       only: names of configs; all of them if left out. The other rows of the table stay as they are.
       results: folder for auc.json and auc.md.
     """
-    results.mkdir(parents=True, exist_ok=True)
-    file = results / "auc.json"
-    rows = json.loads(file.read_text()) if file.exists() else []
     for name, store, min_count, seeds in RUNS:
         if only and name not in only:
             continue
         row = measured(name, prepared(store, min_count, data, runs), min_count, seeds, runs)
-        rows = [r for r in rows if (r["config"], r["min_count"]) != (name, min_count)] + [row]
-        write_json(file, rows)
-        write_text(results / "auc.md", table(rows))
+        keep(results / "auc", row, ("config", "min_count"), table)
         print(f"{name} min_count {min_count}: test AUC {auc(row)}", flush=True)
 
 

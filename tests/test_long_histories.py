@@ -1,6 +1,7 @@
 """The world of interests that return has the probabilities it says, and both commands make their tables."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_the_log():
 
 def test_a_longer_memory_is_worth_more(tmp_path, capsys):
     auc.main(tmp_path / "runs", (2, 8), seeds=1, epochs=1, users=60, only=("minAUGRU",), results=tmp_path)
-    rows = auc.json.loads((tmp_path / "long_histories.json").read_text())
+    rows = json.loads((tmp_path / "long_histories.json").read_text())
     assert [(row["T"], row["kind"], len(row["seeds"])) for row in rows] == [(2, "minAUGRU", 1), (8, "minAUGRU", 1)]
     assert rows[0]["optimum"] < rows[1]["optimum"] < 1
     assert "| 8 | minAUGRU | 0." in (tmp_path / "long_histories.md").read_text()

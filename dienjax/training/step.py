@@ -159,7 +159,7 @@ def make_train_step(
     threads: int = 1,
 ) -> TrainStep:
     """A `step(state, batch, root_key) -> (state, metrics)` that donates the old state: jitted and pure or, with several
-    `threads` of a CPU, three such programs.
+    `threads` of a CPU, two such programs for a large batch.
 
     `unknown` is the share of the values of each table that a step takes for unknown (`dienjax.training.unknown`). Its
     randomness (dropout, unknown) is fold_in(root_key, state.step), so a resumed run repeats it. The metrics are device

@@ -1,6 +1,6 @@
 """The test AUC of each recurrence when it sees 50, 200 or 1,000 events of a world whose interests return."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,20 +9,17 @@ import numpy as np
 from dienjax import (
     Config,
     DataConfig,
-    FitConfig,
-    LossConfig,
-    ModelConfig,
-    OptimizerConfig,
     evaluate,
     fit_store,
     prepare,
 )
 from dienjax.data.drift import optimal_auc
 from dienjax.data.store import Store, is_store
-from dienjax.storage.files import write_json, write_text
+from dienjax.demo import world_config
 from experiments.benchmark.measure import ROOT
 from experiments.long_histories.world import ReturningWorld
 from experiments.results import auc
+from experiments.rows import keep
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "DIN": ("DIN", {}),
@@ -54,8 +51,7 @@ def main(
       only: names of recurrences; all of them if left out. The other rows of the table stay as they are.
       results: folder for long_histories.json and long_histories.md.
     """
-    world, file = ReturningWorld(users=users), results / "long_histories.json"
-    rows = json.loads(file.read_text()) if file.exists() else []
+    world = ReturningWorld(users=users)
     log = world.log()
     store = _store(log, runs / "store")
     for T in lengths:
@@ -67,10 +63,8 @@ def main(
                 run = fit_store(config(kind, T, epochs, seed), store, path, resume=True, progress=False)
                 found.append({"seed": seed, "auc": evaluate(run, store, "test")["auc"]})
                 print(T, kind, found[-1], f"optimum {optimum:.4f}", flush=True)
-            rows = [r for r in rows if (r["T"], r["kind"]) != (T, kind)]
-            rows += [{"T": T, "kind": kind, "optimum": optimum, "seeds": found}]
-            write_json(file, rows)
-            write_text(results / "long_histories.md", table(rows))
+            row = {"T": T, "kind": kind, "optimum": optimum, "seeds": found}
+            keep(results / "long_histories", row, ("T", "kind"), table)
 
 
 def _store(log: Any, out: Path) -> Store:
@@ -90,13 +84,7 @@ def _optimum(world: ReturningWorld, log: Any, store: Store, T: int) -> float:
 def config(kind: str, T: int, epochs: int, seed: int) -> Config:
     """The config of a run whose histories have T events at most."""
     name, options = KINDS[kind]
-    return Config(
-        ModelConfig(name, dim=8, options={**options, "attention_hidden": (32,), "tower": (64, 32)}),
-        DataConfig(batch_size=64, max_len=T, lengths=(T,)),
-        LossConfig(alpha=0.5),
-        OptimizerConfig(learning_rate=3e-3, schedule="cosine"),
-        FitConfig(epochs=epochs, seed=seed),
-    )
+    return replace(world_config(name, options, epochs, seed), data=DataConfig(batch_size=64, max_len=T, lengths=(T,)))
 
 
 def table(rows: list[dict[str, Any]]) -> str:

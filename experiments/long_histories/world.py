@@ -16,7 +16,7 @@ import pandas as pd
 class ReturningWorld:
     """The parameters of a world; the log and the true probabilities are functions of them alone.
 
-    All users have `events` events. Items are shared out evenly among the C `categories`, and are equally popular.
+    All users have `events` events. `items` is a multiple of `categories`, each of which has as many, equally popular.
     """
 
     users: int = 6000

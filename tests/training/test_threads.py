@@ -79,9 +79,8 @@ def test_repeats_itself_to_the_bit():
 
 def test_tables_on_the_host():
     layout = Layout(builders.SCHEMA, tables="host", small=2, threads=2)
-    step, state = make_host_train_step(MODELS["DIN"], TX, LOSS, 0.1, layout), None
-    with jax.default_device(jax.devices()[0]):
-        state = jax.tree.map(np.array, init_state(MODELS["DIN"], TX, BATCHES[0], jax.random.key(0)))
+    step = make_host_train_step(MODELS["DIN"], TX, LOSS, 0.1, layout)
+    state = jax.tree.map(np.array, init_state(MODELS["DIN"], TX, BATCHES[0], jax.random.key(0)))
     for batch in BATCHES:
         state, _ = step(state, renumber(batch, builders.SCHEMA), KEY)
     assert_close(jax.device_get(state), after(MODELS["DIN"], "lazy", 1)[0], 2e-6)
