@@ -10,11 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.extend.core import jaxpr_as_fun
 
 from dienjax.models.parts import from_row
 
-CACHED, LEAST = 4096, 64
-"""The most pairs of a candidate and a history slot in a microbatch, unless these are fewer histories than the least."""
+CACHED, SMALL, LEAST = 4096, 64, 32
+"""The most pairs of a candidate and a history slot in a microbatch; twice as many where these are fewer histories than
+the second, and any number where they are fewer than the third."""
 
 
 def in_parts(model: nn.Module, batch_stats: Any) -> bool:
@@ -28,8 +30,9 @@ def in_parts(model: nn.Module, batch_stats: Any) -> bool:
 def microbatches(B: int, T: int, K: int) -> int:
     """Into how many microbatches B histories of T slots with K candidates are best divided on a CPU."""
     sizes = [size for size in range(LEAST, B + 1) if B % size == 0]
-    small = [size for size in sizes if size * T * K <= CACHED]
-    return B // (max(small) if small else min(sizes, default=B))
+    small = [size for size in sizes if size * T * K <= CACHED and size >= SMALL]
+    small = small or [size for size in sizes if size * T * K <= 2 * CACHED]
+    return B // max(small, default=min(sizes, default=B))
 
 
 def accumulated(
@@ -48,14 +51,20 @@ def accumulated(
     def fold(x: jax.Array) -> jax.Array:
         return x.reshape(count, B // count, *x.shape[1:])
 
-    def body(total: Any, part: Any) -> tuple[Any, Any]:
-        start, vectors, others = part
+    parts = first + jnp.arange(0, B, B // count), *jax.tree.map(fold, (vectors, others))
+
+    def one(start: Any, vectors: Any, others: Any) -> tuple[Any, Any]:
         with from_row(start, B):
-            summed, stacked = gradient(vectors, others)
+            return gradient(vectors, others)
+
+    # Traced once, for the shapes of the sums and for the loop: a second trace costs half a second.
+    traced, shapes = jax.make_jaxpr(one, return_shape=True)(*jax.tree.map(lambda x: x[0], parts))
+
+    def body(total: Any, part: Any) -> tuple[Any, Any]:
+        leaves = jaxpr_as_fun(traced)(*jax.tree.leaves(part))
+        summed, stacked = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
         return jax.tree.map(jnp.add, total, summed), stacked
 
-    parts = first + jnp.arange(0, B, B // count), *jax.tree.map(fold, (vectors, others))
-    shapes, _ = jax.eval_shape(gradient, *jax.tree.map(lambda x: x[0], parts[1:]))
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes[0])
     summed, stacked = jax.lax.scan(body, zeros, parts)
     return summed, jax.tree.map(lambda x: x.reshape(B, *x.shape[2:]), stacked)
