@@ -21,9 +21,9 @@ class ReturningWorld:
 
     users: int = 6000
     events: int = 1003
-    categories: int = 400
-    items: int = 2000
-    interests: int = 40
+    categories: int = 200
+    items: int = 400
+    interests: int = 50
     stays: float = 0.5
     seed: int = 0
 
