@@ -44,8 +44,11 @@ def test_the_log():
 
 
 def test_a_longer_memory_is_worth_more(tmp_path, capsys):
-    auc.main(tmp_path / "runs", (2, 8), seeds=1, epochs=1, users=60, only=("minAUGRU",), results=tmp_path)
+    how = {"seeds": 1, "epochs": 1, "more": 1, "users": 60, "only": ("minAUGRU",), "results": tmp_path}
+    auc.main(tmp_path / "runs", (2, 8), **how)
     rows = json.loads((tmp_path / "long_histories.json").read_text())
+    auc.main(tmp_path / "runs", (2, 8), **how)
+    assert json.loads((tmp_path / "long_histories.json").read_text()) == rows, "what is finished is only evaluated"
     assert [(row["T"], row["kind"], len(row["seeds"])) for row in rows] == [(2, "minAUGRU", 1), (8, "minAUGRU", 1)]
     assert rows[0]["optimum"] < rows[1]["optimum"] < 1
     assert "| 8 | minAUGRU | 0." in (tmp_path / "long_histories.md").read_text()
