@@ -41,8 +41,8 @@ class Chart:
 
     Attributes:
       name: an identifier, unique in the page.
-      spec: the specification as `alt.Chart.to_dict` gives it, without colours of ink and ground: the page has a light and
-        a dark theme.
+      spec: the specification as `alt.Chart.to_dict` gives it, without colours of ink and ground: the page has a light
+        and a dark theme.
       description: what it shows, in a sentence for those who do not see it.
     """
 
