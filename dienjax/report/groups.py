@@ -39,7 +39,7 @@ def groups(runs: Mapping[str, Scored], bootstrap: Bootstrap) -> Section:
     )
     blocks: list[Block] = []
     numbers: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for key in groupings_of(first):
+    for key in next(iter(groupings.values())):
         numbers[key] = {}
         for name, one in runs.items():
             title, group_M, labels = groupings[name][key]
@@ -85,7 +85,7 @@ def _blocks(
     # With several runs a colour is a run, and the first measure is drawn; the table has both.
     drawn = measures if len(names) == 1 else measures[:1]
     values: Values = [
-        {"run": name, "series": TITLES[m], "group": row["group"], "rows": row["rows"], **row[m]._asdict()}
+        {"run": name, "series": TITLES[m], "group": row["group"], **row[m]._asdict()}
         for name, rows in of_runs.items()
         for row in rows
         for m in drawn

@@ -44,16 +44,19 @@ def headline(runs: Mapping[str, Scored], bootstrap: Bootstrap, found: Found) -> 
         rows = [[name, *of_run.values()] for name, of_run in to_first.items()]
         blocks.append(Table(f"Difference to {first_name}", ["run", *titles], rows))
     text = (
-        "In brackets are 95 % intervals, by a bootstrap over the users of the split "
-        f"({bootstrap.replicates} replicates). A difference is taken within each replicate, so that only what differs "
-        "counts: one whose interval leaves out 0 is hardly chance."
+        f"Intervals hold 95 %, by a bootstrap over the users of the split ({bootstrap.replicates} replicates). A "
+        "difference is taken within each replicate, so that only what differs counts: one whose interval leaves out 0 "
+        "is hardly chance."
     )
     numbers = {"split": first.split, "replicates": bootstrap.replicates, **counts, "runs": metrics}
     return Section("headline", "Results", text, blocks, numbers | {"differences_to_first": to_first})
 
 
 def beside_baselines(runs: Mapping[str, Scored], bootstrap: Bootstrap, found: Found) -> Section:
-    """AUC and GAUC of rankings that need no learning, and the paired difference of each run to each of them."""
+    """AUC and GAUC of rankings that need no learning, and the paired difference of each run to each of them.
+
+    The histories are those that the first run sees.
+    """
     first, measures = next(iter(runs.values())), OF_GROUPS["binary"]
     statistics = {
         (name, m): MEASURES["binary"][m](score_M, first.label_M, bootstrap.user_M)
@@ -89,7 +92,8 @@ def beside_baselines(runs: Mapping[str, Scored], bootstrap: Bootstrap, found: Fo
     ]
     text = (
         "A model has to surpass what anyone can count: how often training saw the item of a candidate, and how much of "
-        "the history that the model sees has the candidate's value."
+        "the history that the model sees has the candidate's value. Where negatives were drawn by popularity, it "
+        "tells them from positives no better than chance, or worse."
     )
     return Section("baselines", "Baselines", text, blocks, {"baselines": known, "runs_above": above})
 

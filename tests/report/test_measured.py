@@ -1,18 +1,24 @@
 """The sections of runs hold what was measured, whatever the run and the data are like."""
 
 import json
+import tomllib
+from dataclasses import asdict
 
+import jax
 import numpy as np
 import pytest
 from measured_runs import CONFIG, REGRESSION, awkward_store, made_up
 from sklearn.metrics import roc_auc_score
 
 from dienjax import Config, DataConfig, ModelConfig, fit_store
+from dienjax.inspection.facts import inspect
 from dienjax.report.measured import sections
 from dienjax.report.naming import Names
 from dienjax.report.scored import scored
 from dienjax.report.section import Chart, Interval, Picture, Section, Table, Text
 from dienjax.training import metrics
+from dienjax.training.progress import read_metrics
+from dienjax.training.run import versions
 
 pytest.importorskip("altair")
 
@@ -63,6 +69,24 @@ def of_one(run, drift_store):
 def test_one_run(of_one, run, drift_store):
     assert list(of_one) == BINARY
     assert [name for name, section in of_one.items() if section.folded] == ["store", "config", "model", "versions"]
+
+
+def test_what_a_page_is_about(of_one, run, drift_store):
+    assert of_one["store"].numbers == asdict(inspect(drift_store))
+    assert "next: dienjax train" not in of_one["store"].blocks[0].text
+    settings = tomllib.loads(of_one["config"].blocks[-1].text)
+    assert Config.from_dict(settings).to_dict() == run.config.to_dict()
+    assert settings == json.loads(json.dumps(of_one["config"].numbers["run"]))
+    leaves = jax.tree.leaves(run.variables()["params"])
+    assert of_one["model"].numbers["parameters"] == {"run": sum(leaf.size for leaf in leaves)}
+    assert of_one["model"].blocks[1].svg.startswith("<svg")
+    assert of_one["versions"].numbers["run"] == of_one["versions"].numbers["this page"] == versions()
+    last = read_metrics(run.path / "metrics.jsonl")[-1]
+    assert of_one["cost"].numbers["run"]["seconds"] == last["seconds"]
+    chosen = of_one["learning"].numbers["chosen"]["run"]
+    assert chosen == {"checkpoint": "best", "step": chosen["step"], "last_step": last["step"]}
+    valid = [v for v in of_one["learning"].numbers["curves"]["AUC"] if v["series"] == "validation"]
+    assert max(valid, key=lambda v: v["value"])["step"] == chosen["step"]
 
 
 def test_the_headline_is_what_evaluate_says_to_the_bit(of_one, run, drift_store):
