@@ -129,7 +129,7 @@ def report(
       split: one of the store's splits.
       store: event store; the one the first run was trained on if left out.
       users: users of the split to look at, as they stand in the log; a sample of about 50 if left out.
-      anonymous: no raw value of the log goes into the page, but ids in their place.
+      anonymous: have ids in place of the raw values of the log, to pass the page on.
       seed: of the intervals and of the sample of users.
       quiet: do not say what is being done.
     """

@@ -94,7 +94,7 @@ def intervals(values: Values, name: Axis, x: Axis, runs: Sequence[str]) -> Spec:
     point = chart.mark_point(filled=True, size=50).encode(
         x=_number(alt.X, x), tooltip=[alt.Tooltip(f"{name.field}:N", title=name.title), *colour.tooltips(x)]
     )
-    return _alone(rule + point, alt.Step(10 + 10 * len(colour.names), **{"for": "position"}))
+    return _alone(rule + point, len(names) * (10 + 10 * len(colour.names)))
 
 
 class _Colour:
@@ -148,6 +148,6 @@ def _diagonal(x: Axis, y: Axis, ends: Ends) -> Any:
     return rule.encode(**start, x2="to:Q", y2="to:Q")
 
 
-def _alone(chart: Any, height: Any) -> Spec:
+def _alone(chart: Any, height: int) -> Spec:
     """The specification of a chart that is as wide as its place."""
     return chart.properties(width="container", height=height).to_dict()

@@ -38,7 +38,7 @@ def write_report(
       split: one of the store's splits.
       store: the one the first run was trained on if left out.
       users: raw ids, as text, of the users whose histories are followed; a sample of about 50 if left out.
-      anonymous: no raw value of the log is in the file, but ids in their place.
+      anonymous: have ids in place of the raw values of the log.
       seed: of the bootstrap and of the sample of users.
       truth: the generated world that the store's log is from, whose true interests are then drawn as well.
       progress: say on stderr what is being done.
