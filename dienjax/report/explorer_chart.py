@@ -11,7 +11,7 @@ from dienjax.report.section import Json
 
 ROW, RUN_ROW, WIDTH, CELL = 18, 6, 98, 6.5
 """Pixels: the height of a row, what each run needs of it, the width of a panel, and that of a category."""
-LETTER, LONGEST = 6.5, 22
+LETTER, LONGEST = 7.2, 22
 """Pixels of a letter, and how many of a value's are shown; the tooltip has all."""
 COLUMNS = 3
 """So many behaviours have a column of their own; the tooltip has all."""

@@ -10,7 +10,10 @@
       labelColor: soft, titleColor: ink, domainColor: line, tickColor: line, gridColor: grid,
       labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelPadding: 5, titlePadding: 8,
     },
-    legend: { labelColor: ink, titleColor: ink, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
+    legend: {
+      labelColor: ink, titleColor: ink, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal",
+      layout: { top: { direction: "vertical" } }, // two legends side by side are too wide for a phone
+    },
     header: { labelColor: ink, titleColor: ink, labelFontSize: 12 },
     title: { color: ink, subtitleColor: soft, fontSize: 13, fontWeight: 600, anchor: "start" },
     point: { opacity: 1 },
