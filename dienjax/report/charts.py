@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from dienjax.report.needed import needed
+
 HEIGHT = 260
 """Pixels."""
 FEW = 40
@@ -30,10 +32,7 @@ UNIT: Ends = (0.0, 1.0)
 
 def import_altair() -> Any:
     """Altair; without it, ModuleNotFoundError says what to install."""
-    try:
-        import altair
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("a report needs altair: pip install 'dienjax[report]'") from error
+    [altair] = needed("altair")
     return altair
 
 

@@ -4,16 +4,14 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dienjax.report.digits import written
+from dienjax.report.needed import needed
 from dienjax.report.section import Chart, Picture, Section, Table, Text
 
 FOLDER = Path(__file__).parent
-NEEDED = ("altair", "jinja2", "vl_convert")
-"""The modules of the extra "report": altair makes the charts' specifications, the others the page."""
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
@@ -45,16 +43,6 @@ def render(title: str, sections: Sequence[Section]) -> str:
         digest=base64.b64encode(hashlib.sha256(script().encode()).digest()).decode(),
         numbers={section.name: section.numbers for section in sections},
     )
-
-
-def needed(*modules: str) -> list[Any]:
-    """Modules of the extra "report"; without one of them, ModuleNotFoundError says what to install."""
-    try:
-        return [import_module(name) for name in modules]
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"a report needs {error.name}, which is not installed: pip install 'dienjax[report]'"
-        ) from error
 
 
 @cache

@@ -7,7 +7,8 @@ from dienjax.data.store import Store
 from dienjax.report.explorer import explorer
 from dienjax.report.measured import sections as measured
 from dienjax.report.naming import Names
-from dienjax.report.page import NEEDED, needed, render
+from dienjax.report.needed import NEEDED, needed
+from dienjax.report.page import render
 from dienjax.report.runs import open_runs, run_names
 from dienjax.report.scored import scored
 from dienjax.report.section import Section
@@ -63,10 +64,10 @@ def write_report(
         tell(f"{run.path}: scoring the split {split}")
         scores.append(scored(run, store, split))
     names = Names(store, anonymous)
-    tell("measuring, with intervals")
-    sections = measured(scores, names, seed)
     tell("following the histories of single users")
     followed = explorer(scores, names, users, seed, truth)
+    tell("measuring, with intervals")
+    sections = measured(scores, names, seed)
     tell("writing the page")
     write_text(output, render(_title(opened, split, store), _before_folded(sections, followed)))
     return output

@@ -84,7 +84,7 @@ def test_the_command_writes_into_the_run_folder_the_page_that_anyone_gets(hostil
     main(["report", str(hostile.path)])
     said, file = capsys.readouterr(), hostile.path / "report.html"
     assert said.out == f"{file}: {file.stat().st_size / 1e6:.1f} MB; open it in a browser\n"
-    stages = [f"{hostile.path}:", "measuring,", "following", "writing"]
+    stages = [f"{hostile.path}:", "following", "measuring,", "writing"]
     assert [line.split()[0] for line in said.err.splitlines()] == stages
     assert file.read_bytes() == page.read_bytes()
 
