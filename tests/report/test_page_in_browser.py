@@ -40,9 +40,11 @@ def texts(driver, selector):
 
 
 def chart_width(driver, name):
-    """Pixels, once it has any."""
-    svg = f"document.querySelector('#{name}-chart svg')"
-    return browser.until(driver, f"return {svg}.getBoundingClientRect().width")
+    """Pixels, once it has a hundred."""
+    width = (
+        "const { width } = document.querySelector(arguments[0]).getBoundingClientRect(); return width > 100 && width"
+    )
+    return browser.until(driver, width, f"#{name}-chart svg")
 
 
 def colours(driver):
@@ -124,10 +126,17 @@ def test_the_keyboard_reaches_all_that_can_be_used(shown):
     assert shown.execute_script("return document.querySelector('details').open")
 
 
-def test_a_folded_section_opens_by_its_link_with_its_chart_as_wide_as_any(shown):
-    shown.find_element("css selector", "nav a[href='#folded']").click()
-    browser.until(shown, "return document.querySelector('details').open")
-    assert chart_width(shown, "late") == chart_width(shown, "early") > 600
+@pytest.mark.parametrize("style", ["", "details:not([open]) > :not(summary) { display: none }"])
+def test_a_folded_section_opens_by_its_link_with_its_chart_as_wide_as_any(driver, file, tmp_path, style):
+    """Also in a browser that lays nothing out in what is folded."""
+    other = tmp_path / "a.html"
+    other.write_text(file.read_text(encoding="utf-8").replace("</style>", f"{style}</style>"), encoding="utf-8")
+    browser.console(driver)
+    browser.show(driver, other)
+    driver.find_element("css selector", "nav a[href='#folded']").click()
+    browser.until(driver, "return document.querySelector('details').open")
+    assert chart_width(driver, "late") == chart_width(driver, "early") > 600
+    assert browser.console(driver) == []
 
 
 @THEMES

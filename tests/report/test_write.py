@@ -134,3 +134,16 @@ def test_hostile_raw_values_run_nothing(page):
         assert driver.execute_script("return [window.ran, document.title]") == [None, "AUGRU on test of store"]
         assert browser.requests(driver) == [page.as_uri()]
         assert browser.console(driver) == []
+        browser.show(driver, page, 390)
+        driver.execute_script("document.querySelectorAll('details').forEach((e) => { e.open = true })")
+        assert driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]") == [390, 390]
+
+
+@browser.needs_chromium
+@browser.needs_axe
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious(page, dark):
+    with browser.chromium() as driver:
+        browser.show(driver, page, dark=dark)
+        driver.execute_script("document.querySelectorAll('details').forEach((e) => { e.open = true })")
+        assert browser.accessibility(driver) == []
