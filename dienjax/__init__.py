@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dienjax.data.store import Store
     from dienjax.models import DIEN, DIN
     from dienjax.preparation.prepare import prepare
+    from dienjax.report.write import write_report
     from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
     from dienjax.training.compilation import cache_compilations
     from dienjax.training.config import Config, DataConfig, FitConfig, ModelConfig
@@ -39,6 +40,7 @@ _HOMES = {
     "data.store": ["Store"],
     "models": ["DIEN", "DIN"],
     "preparation.prepare": ["prepare"],
+    "report.write": ["write_report"],
     "schema": ["Behaviour", "Dense", "Schema", "Sparse", "Table"],
     "training.compilation": ["cache_compilations"],
     "training.config": ["Config", "DataConfig", "FitConfig", "ModelConfig"],
@@ -81,6 +83,7 @@ __all__ = [
     "fit_store",
     "predict",
     "prepare",
+    "write_report",
 ]
 
 

@@ -16,6 +16,7 @@ from dienjax import Run, evaluate, predict
 from dienjax.cli import main
 from dienjax.models.contract import check_model
 from dienjax.training.config import Config
+from dienjax.training.progress import read_metrics
 
 FOLDER = Path(__file__).parents[1] / "experiments/extension"
 MODULES = {"fading": ["extractor", "attention", "evolution", "scorer", "tower"], "scaled_dot": ["attention", "tower"]}
@@ -87,7 +88,8 @@ def test_resume_ends_as_one_run(drift_store, tmp_path):
     train("fading", drift_store, tmp_path / "stopped")
     train("fading", drift_store, tmp_path / "stopped", "--set", "fit.epochs=2", "--resume")
     train("fading", drift_store, tmp_path / "whole", "--set", "fit.epochs=2")
-    ends = [(tmp_path / run / "metrics.jsonl").read_text().splitlines()[-1] for run in ("stopped", "whole")]
+    ends = [read_metrics(tmp_path / run / "metrics.jsonl")[-1] for run in ("stopped", "whole")]
+    assert all(end.pop("seconds") > 0 and end.pop("peak_memory_bytes") > 0 for end in ends)
     assert ends[0] == ends[1]
 
 

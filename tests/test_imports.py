@@ -21,6 +21,9 @@ OPTIONAL = {
     "sklearn",
     "duckdb",
     "pyspark",
+    "altair",
+    "vl_convert",
+    "jinja2",
 }
 STAGES = [
     "errors", "storage", "schema", "serving", "batch", "data", "preparation", "drawing", "inspection", "models",
@@ -90,6 +93,7 @@ def test_public_names():
         "DIEN", "DIN", "Batch", "Behaviour", "Config", "DataConfig", "Dense", "FitConfig", "Loader", "LossConfig",
         "ModelConfig", "OptimizerConfig", "PaddedArrays", "Run", "Schema", "Sparse", "Store", "StoreSplit", "Table",
         "cache_compilations", "evaluate", "explain", "fit", "fit_seeds", "fit_store", "predict", "prepare",
+        "write_report",
     }  # fmt: skip
     for name in dienjax.__all__:
         assert getattr(dienjax, name).__doc__, name

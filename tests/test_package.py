@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 SITE = Path(np.__file__).parents[1]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 FROZEN = Path(__file__).parent / "reference/frozen/folders_0.1.tar.xz"
+PAGE = ("html.j2", "css", "js")
 HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "numpy", "pandas", "pyarrow", "tyro", "pydantic"}
 COMMANDS = {
     "demo": "",
@@ -27,6 +28,7 @@ COMMANDS = {
     "inspect": "store",
     "train": "dien --store store --run run",
     "evaluate": "run",
+    "report": "run",
     "predict": "run --input a --output b",
     "describe": "dien",
     "export": "run --output o",
@@ -72,7 +74,8 @@ def test_the_wheel_holds_the_package_alone(wheel):
     assert {path.name for path in wheel.iterdir()} == {"dienjax", about.name}
     inside = {path.relative_to(wheel / "dienjax").as_posix() for path in (wheel / "dienjax").rglob("*")}
     sources = {path.relative_to(ROOT / "dienjax").as_posix() for path in (ROOT / "dienjax").rglob("*.py")}
-    assert sources | {"py.typed", "configs/dien.toml", "configs/din.toml"} <= inside
+    others = {"py.typed", "configs/dien.toml", "configs/din.toml", *(f"report/page.{end}" for end in PAGE)}
+    assert sources | others <= inside
     assert (about / "licenses" / "LICENSE").is_file()
     metadata = message_from_string((about / "METADATA").read_text(encoding="utf-8"))
     assert metadata["License-Expression"] == "Apache-2.0" and "Typing :: Typed" in metadata.get_all("Classifier")

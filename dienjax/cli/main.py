@@ -10,11 +10,23 @@ from tyro.conf import FlagCreatePairsOff
 
 from dienjax.cli.data import inspect, prepare
 from dienjax.cli.exchange import export, export_weights, import_weights
-from dienjax.cli.models import demo, describe, evaluate, predict, train
+from dienjax.cli.models import demo, describe, evaluate, predict, report, train
 
 COMMANDS = {
     f.__name__.replace("_", "-"): f
-    for f in (demo, prepare, inspect, train, evaluate, predict, describe, export, import_weights, export_weights)
+    for f in (
+        demo,
+        prepare,
+        inspect,
+        train,
+        evaluate,
+        report,
+        predict,
+        describe,
+        export,
+        import_weights,
+        export_weights,
+    )
 }
 
 

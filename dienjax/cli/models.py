@@ -1,4 +1,4 @@
-"""The commands about models: the demo, train, evaluate, predict, describe."""
+"""The commands about models: the demo, train, evaluate, report, predict, describe."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -107,6 +107,39 @@ def evaluate(run: Positional[Path], store: Path | None = None, split: str = "tes
         return
     for name, value in metrics.items():
         print(f"{name:<12} {'undefined' if value is None else f'{value:.6g}'}")
+
+
+def report(
+    runs: Positional[tuple[Path, ...]],
+    output: Path | None = None,
+    split: str = "test",
+    store: Path | None = None,
+    users: tuple[str, ...] = (),
+    anonymous: bool = False,
+    seed: int = 0,
+    quiet: bool = False,
+) -> None:
+    """Write one HTML page about runs: what they are worth, where they are wrong, and how an interest evolves in them.
+
+    The page opens in a browser, needs no network, and holds its numbers as JSON too.
+
+    Args:
+      runs: run folders, or folders of several seeds; several are shown side by side.
+      output: the page; default: report.html in the run folder, or here for several runs.
+      split: one of the store's splits.
+      store: event store; the one the first run was trained on if left out.
+      users: users of the split to look at, as they stand in the log; a sample of about 50 if left out.
+      anonymous: have ids in place of the raw values of the log, to pass the page on.
+      seed: of the intervals and of the sample of users.
+      quiet: do not say what is being done.
+    """
+    from dienjax.report.write import write_report
+    from dienjax.training.compilation import cache_compilations
+
+    cache_compilations()
+    output = output or (runs[0] if len(runs) == 1 else Path()) / "report.html"
+    path = write_report(runs, output, split, store, users or None, anonymous, seed, progress=not quiet)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 
 def predict(

@@ -50,6 +50,14 @@ def series(lines: Iterable[dict[str, Any]], kind: str, name: str) -> Series:
     return np.array(steps, float), np.array([at[step] for step in steps], float)
 
 
+def thinned(step_Q: np.ndarray, value_Q: np.ndarray) -> Series:
+    """A curve of more than `POINTS` points as that many means of neighbours."""
+    if len(step_Q) <= POINTS:
+        return step_Q, value_Q
+    parts = np.array_split(np.arange(len(step_Q)), POINTS)
+    return np.array([step_Q[p].mean() for p in parts]), np.array([value_Q[p].mean() for p in parts])
+
+
 def _losses(axes: "Axes", lines: list[dict[str, Any]]) -> None:
     wanted = [("ctr", "ctr_loss", BLUE), ("auxiliary", "auxiliary_loss", ORANGE), ("total", "loss", INK)]
     curves = [(label, *series(lines, "train", name), colour) for label, name, colour in wanted]
@@ -61,7 +69,7 @@ def _losses(axes: "Axes", lines: list[dict[str, Any]]) -> None:
         return _say(axes, "no training step recorded yet")
     ends = []
     for label, step_Q, value_Q, colour in curves:
-        step_Q, value_Q = _thinned(step_Q, value_Q)
+        step_Q, value_Q = thinned(step_Q, value_Q)
         axes.plot(step_Q, value_Q, color=colour, lw=1.5, marker="o" if len(step_Q) == 1 else None, ms=4)
         ends.append((label, step_Q[-1], value_Q[-1], colour))
     axes.margins(x=0.02, y=0.08)
@@ -124,10 +132,3 @@ def _label_ends(axes: "Axes", ends: list[tuple[str, float, float, str]]) -> None
             fontsize=9,
             color=colour,
         )
-
-
-def _thinned(step_Q: np.ndarray, value_Q: np.ndarray) -> Series:
-    if len(step_Q) <= POINTS:
-        return step_Q, value_Q
-    parts = np.array_split(np.arange(len(step_Q)), POINTS)
-    return np.array([step_Q[p].mean() for p in parts]), np.array([value_Q[p].mean() for p in parts])

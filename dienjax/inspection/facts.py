@@ -109,8 +109,7 @@ def inspect(store: Store) -> Facts:
       ValueError: a damaged store, see `check`.
     """
     check(store)
-    ends = [(time_r.min().item(), time_r.max().item()) for _, time_r in in_blocks(store.time_E)]
-    first, last = min(low for low, _ in ends), max(high for _, high in ends)
+    first, last, unit = time_span(store)
     unknown_before = {name: UnknownBefore(id_E) for name, id_E in store.events.items()}
     splits = {name: _split(store, name, unknown_before) for name in store.splits}
     shown = store.info.get("protocol") in ("time", "user")
@@ -123,7 +122,7 @@ def inspect(store: Store) -> Facts:
         users_without_events=int((np.diff(store.offsets) == 0).sum()),
         events=len(store.time_E),
         impressions=sum(split.candidates or 0 for split in splits.values()) if shown else None,
-        time_unit=_unit(store, first, last),
+        time_unit=unit,
         first=first,
         last=last,
         activity=np.sum(
@@ -138,6 +137,15 @@ def inspect(store: Store) -> Facts:
         left_out=dict(store.info.get("left_out", {})),
         noticed=dict(store.info.get("noticed", {})),
     )
+
+
+def time_span(store: Store) -> tuple[Time, Time, Unit]:
+    """The times of the first and the last event, and what they are."""
+    ends = [(time_r.min().item(), time_r.max().item()) for _, time_r in in_blocks(store.time_E)]
+    first, last = min(low for low, _ in ends), max(high for _, high in ends)
+    if store.info.get("dates"):
+        return first, last, "dates"
+    return first, last, "unix seconds" if 1e8 <= first <= last < 4.2e9 else "numbers"  # 1973 to 2103
 
 
 def percentiles(count_L: np.ndarray) -> dict[str, int | None]:
@@ -239,9 +247,3 @@ def _by_magnitude(count_L: np.ndarray) -> list[int]:
     """Counts by index, summed over the indices 0, 1, 2-3, 4-7, ..., up to the last bin that is not empty."""
     digits_L = np.frexp(np.arange(len(count_L)))[1]
     return np.trim_zeros(np.bincount(digits_L, count_L).astype(int), "b").tolist()
-
-
-def _unit(store: Store, first: Time, last: Time) -> Unit:
-    if store.info.get("dates"):
-        return "dates"
-    return "unix seconds" if 1e8 <= first <= last < 4.2e9 else "numbers"  # 1973 to 2103

@@ -41,6 +41,11 @@ def summary(store: Store) -> str:
 
 
 def text(facts: Facts) -> str:
+    """All facts for a person, and what to do next."""
+    return f"{card(facts)}\n\n{_next(facts)}"
+
+
+def card(facts: Facts) -> str:
     """All facts for a person."""
     largest = max(facts.splits, key=lambda name: facts.splits[name].samples)
     parts = [
@@ -52,7 +57,6 @@ def text(facts: Facts) -> str:
         _tables(facts),
         [f"history lengths of {largest}", *_lengths(facts.splits[largest].history_bins)],
         ["events over time", *_activity(facts)],
-        [_next(facts)],
     ]
     return "\n\n".join("\n".join(part) for part in parts)
 

@@ -1,5 +1,6 @@
 """DIEN, the Deep Interest Evolution Network (Zhou et al., AAAI 2019): extract interests, then evolve them."""
 
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import Literal
 
@@ -183,6 +184,18 @@ class DIEN(nn.Module):
                 interests.append(self.evolutions[i](states[i], e.mask_BT, weight_BKT))
         logit_BK: jax.Array = self.mlp(tower_input(interests, e), e.mask_BK, train)
         return logit_BK
+
+    def next_logit(self, state_BH: Mapping[str, jax.Array], behaviour_VE: jax.Array) -> jax.Array:
+        """The auxiliary logit [B, V] that each of V behaviours, as vectors, comes next after each of B interest states.
+
+        The states stand under the name of the extractor that made them; of separate fields the mean logit counts.
+        """
+        logits = []
+        for field, extractor in zip(of_fields(self.schema, self.fields), self.extractors, strict=True):
+            state_B1H = state_BH[str(extractor.name)][:, None]
+            mask_BV = jnp.ones((len(state_B1H), len(behaviour_VE)), bool)
+            logits.append(self.scorer(state_B1H, field.of(behaviour_VE)[None], mask_BV, False))
+        return jnp.mean(jnp.stack(logits), axis=0)
 
     def _extract(self, e: Embedded) -> list[jax.Array]:
         """The states of the interest extractor, [B, T, H] for each field."""

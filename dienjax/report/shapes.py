@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -37,6 +37,7 @@ class Shapes:
         return sum(prod(s) for path, s in self.params.items() if not module or _is(path.split("/")[0], module))
 
 
+@lru_cache(maxsize=16)
 def shapes(model: nn.Module, schema: Schema, loss: LossConfig = LOGISTIC) -> Shapes:
     """The shapes of everything, from tracing the model's initialisation with symbolic B, T and K."""
     auxiliary = has_auxiliary(model, loss)

@@ -79,6 +79,15 @@ def evaluate(run: Run | str, data: Store | Dataset, split: str = "test") -> dict
     A metric that is not defined, such as the AUC of a single class, is NaN.
     """
     run = run if isinstance(run, Run) else Run.open(run)
+    return score_run(run, data, split)[1].metrics(run.config.loss.task)
+
+
+def score_run(run: Run, data: Store | Dataset, split: str) -> tuple[Dataset, Scores]:
+    """The data set as the run reads it, and the scores of its best checkpoint there.
+
+    Raises:
+      ValueError: the data does not fit the run, or is damaged.
+    """
     config = run.config
     run.check_schema(data.schema, f"the store {data.path}" if isinstance(data, Store) else "the data set")
     if isinstance(data, Store):
@@ -86,7 +95,7 @@ def evaluate(run: Run | str, data: Store | Dataset, split: str = "test") -> dict
     dataset: Dataset = data if not isinstance(data, Store) else store_split(config, data, split)
     loader = eval_loader(dataset, config.data.batch_size, config.data.lengths)
     layout = run.layout()
-    return score(eval_step(run.model, layout), run.variables(layout), loader, layout=layout).metrics(config.loss.task)
+    return dataset, score(eval_step(run.model, layout), run.variables(layout), loader, layout=layout)
 
 
 def store_split(config: Config, store: Store, split: str, auxiliary: bool = False) -> StoreSplit:

@@ -13,6 +13,7 @@ from flax import struct
 
 from dienjax.batch import Array, Batch
 from dienjax.data.arrays import PaddedArrays
+from dienjax.models.embedding import behaviours
 from dienjax.training.prediction import table_arrays
 from dienjax.training.run import Run
 
@@ -27,7 +28,8 @@ class Intermediates:
       gate_BKTH: what a recurrence's gate lets in at each step, û of h' = (1 − û)·h + û·h̃: a_t·u_t for an AUGRU or a
         minAUGRU; K is 1 where all candidates share the recurrence. A step function of one's own has its u here.
       state_BKTH: the states of a recurrence after each step, likewise.
-      next_logit_BS: the auxiliary logit that behaviour t + 1 follows the interest state at t; S = T − 1.
+      next_logit_BS: the auxiliary logit that behaviour t + 1 follows the interest state at t; S = T − 1, or where each
+        field has states of its own, T − 1 for each field, side by side.
       negative_logit_BS: the same for the sampled negatives, if the batch has them.
     """
 
@@ -94,24 +96,29 @@ class Explanation:
         return (gate_NKTH * after_NKTH).mean(axis=-1)
 
 
-def explain(run: Run | str | Path, rows: pd.DataFrame | Batch) -> Explanation:
+def explain(run: Run | str | Path, rows: pd.DataFrame | Batch, variables: Any = None) -> Explanation:
     """What a run's model sees in some rows: attention, gates, states, and how expected each behaviour was.
 
     Args:
       rows: a table of raw values as `dienjax.predict` takes it, or a batch of ids. All rows are computed at once.
+      variables: `run.variables()`, for who has read them already.
 
     Raises:
       ValueError: as `dienjax.predict`.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     batch = rows if isinstance(rows, Batch) else _batch(run, rows)
-    found = jax.device_get(_jitted(run.model, run.config.auxiliary)(run.variables(), batch))
+    found = jax.device_get(_jitted(run.model, run.config.auxiliary)(variables or run.variables(), batch))
     mask_NT, mask_NK = np.asarray(batch.mask_BT), np.asarray(batch.mask_BK)
 
     def masked(array: Any, mask: np.ndarray) -> Any:
         return None if array is None else np.where(mask, array, 0)
 
     K_mask = mask_NK[:, :, None] & mask_NT[:, None]
+
+    def of_next(logit_NS: Any) -> Any:
+        fields = 1 if logit_NS is None else logit_NS.shape[1] // max(mask_NT.shape[1] - 1, 1)
+        return masked(logit_NS, np.tile(mask_NT[:, 1:], (1, fields)))
 
     def by_step(array_NKTH: np.ndarray) -> np.ndarray:
         return masked(array_NKTH, (mask_NT[:, None] if array_NKTH.shape[1] == 1 else K_mask)[..., None])
@@ -124,10 +131,41 @@ def explain(run: Run | str | Path, rows: pd.DataFrame | Batch) -> Explanation:
             {name: masked(weight, K_mask) for name, weight in found.weight_BKT.items()},
             {name: by_step(gate) for name, gate in found.gate_BKTH.items()},
             {name: by_step(state) for name, state in found.state_BKTH.items()},
-            masked(found.next_logit_BS, mask_NT[:, 1:]),
-            masked(found.negative_logit_BS, mask_NT[:, 1:]),
+            of_next(found.next_logit_BS),
+            of_next(found.negative_logit_BS),
         ),
     )
+
+
+@lru_cache(maxsize=16)
+def _jitted_next(model: nn.Module) -> Any:
+    def logits(variables: Any, state_NH: dict[str, Array], id_V: dict[str, Array]) -> Any:
+        behaviour_VE = behaviours(model.schema, variables["params"]["embedder"], id_V)
+        return model.apply(variables, state_NH, behaviour_VE, method="next_logit")
+
+    return jax.jit(logits)
+
+
+def next_logits(
+    run: Run | str | Path, state_NH: dict[str, np.ndarray], id_V: dict[str, np.ndarray], variables: Any = None
+) -> np.ndarray:
+    """The auxiliary logit [N, V] that a behaviour comes next after an interest state, for each of V behaviours.
+
+    Args:
+      state_NH: states of the interest extractor, or of each field's, by the name of the module as in `Intermediates`.
+      id_V: the ids of the behaviours by name.
+      variables: as for `explain`.
+
+    Raises:
+      ValueError: the model has no auxiliary loss, or was trained without it.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    if not run.config.auxiliary or not hasattr(run.model, "next_logit"):
+        raise ValueError(
+            f"next_logits: the model of {run.path} has not learned which behaviour comes next; expected a DIEN that "
+            "was trained with loss.alpha > 0"
+        )
+    return jax.device_get(_jitted_next(run.model)(variables or run.variables(), state_NH, id_V))
 
 
 def _batch(run: Run, frame: pd.DataFrame) -> Batch:

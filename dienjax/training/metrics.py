@@ -23,7 +23,7 @@ def auc(score_N: np.ndarray, label_N: np.ndarray) -> float:
       ValueError: arrays that do not match, a NaN score, a label other than 0 and 1.
     """
     score_N, label_N = _checked("auc", score_N, label_N)
-    auc_G, _ = _auc_by_group(score_N, label_N, np.zeros(len(score_N), np.int8))
+    auc_G, _ = AucByGroup(score_N, label_N, np.zeros(len(score_N), np.int8))()
     return float(auc_G[0]) if len(auc_G) else math.nan
 
 
@@ -36,7 +36,7 @@ def gauc(score_N: np.ndarray, label_N: np.ndarray, user_N: np.ndarray) -> float:
       ValueError: as `auc`.
     """
     score_N, label_N = _checked("gauc", score_N, label_N, user_N)
-    auc_G, rows_G = _auc_by_group(score_N, label_N, np.asarray(user_N))
+    auc_G, rows_G = AucByGroup(score_N, label_N, np.asarray(user_N))()
     defined_G = ~np.isnan(auc_G)
     return float(np.average(auc_G[defined_G], weights=rows_G[defined_G])) if defined_G.any() else math.nan
 
@@ -120,39 +120,55 @@ def auc_from_histogram(counts_2Q: np.ndarray) -> float:
     """The AUC of a histogram, two rows in one bin counting as a tie; NaN unless both classes occur."""
     negative_Q, positive_Q = np.asarray(counts_2Q, np.float64)
     pairs = negative_Q.sum() * positive_Q.sum()
-    return float(_wins(negative_Q, positive_Q).sum() / pairs) if pairs else math.nan
+    return float((positive_Q * (np.cumsum(negative_Q) - negative_Q / 2)).sum() / pairs) if pairs else math.nan
 
 
-def _wins(negative_Q: np.ndarray, positive_Q: np.ndarray, before_Q: np.ndarray | float = 0.0) -> np.ndarray:
-    """Pairs that the positives of each ascending score level win: all negatives below, half of those at the same level.
+class AucByGroup:
+    """The AUC of each of G groups of rows, for any weights of the P positives and Q negatives, which are sorted once.
 
-    `before_Q` negatives at the start of the array do not count: they are other users'.
+    A positive wins against the negatives of its group that score lower, and half against those that score the same.
+
+    Attributes:
+      group_G: the groups, ascending.
+      positive_P, negative_Q: the rows of either class, in the order in which their weights are given.
     """
-    return positive_Q * (np.cumsum(negative_Q) - negative_Q / 2 - before_Q)
+
+    def __init__(self, score_N: np.ndarray, label_N: np.ndarray, group_N: np.ndarray) -> None:
+        order_N = np.lexsort((score_N, group_N))
+        score_N, label_N, group_N = score_N[order_N], label_N[order_N], group_N[order_N]
+        first_N = np.ones(len(group_N), bool)
+        first_N[1:] = group_N[1:] != group_N[:-1]
+        level_N = first_N.copy()
+        level_N[1:] |= score_N[1:] != score_N[:-1]
+        start = np.append(np.flatnonzero(level_N), len(score_N))  # where each level of score starts
+        before = np.append(0, np.cumsum(~label_N))  # how many negatives stand before each row
+        level_P = (np.cumsum(level_N) - 1)[label_N]
+        self.below_P, self.up_to_P = before[start[level_P]], before[start[level_P + 1]]
+        self.positive_P, self.negative_Q = order_N[label_N], order_N[~label_N]
+        self.group_G = group_N[first_N]
+        first = np.append(np.flatnonzero(first_N), len(score_N))
+        self.first_negative, self.first_positive = before[first], first - before[first]
+
+    def __call__(
+        self, weight_P: np.ndarray | None = None, weight_Q: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The AUC (NaN where undefined) and the weight of each group; without weights each row has weight 1."""
+        negatives = _running(np.ones(len(self.negative_Q)) if weight_Q is None else weight_Q)
+        weight_P = np.ones(len(self.positive_P)) if weight_P is None else weight_P
+        before_G, negative_G = negatives[self.first_negative[:-1]], np.diff(negatives[self.first_negative])
+        positive_G, won_G = (
+            np.diff(_running(x_P)[self.first_positive])
+            for x_P in (weight_P, weight_P * (negatives.take(self.below_P) + negatives.take(self.up_to_P)) / 2)
+        )
+        pairs_G, wins_G = positive_G * negative_G, won_G - positive_G * before_G
+        return np.divide(wins_G, pairs_G, out=np.full(len(pairs_G), np.nan), where=pairs_G > 0), positive_G + negative_G
 
 
-def _auc_by_group(score_N: np.ndarray, label_N: np.ndarray, group_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The AUC (NaN where undefined) and the number of rows of each group, for groups G in ascending order."""
-    order_N = np.lexsort((score_N, group_N))
-    score_N, label_N, group_N = score_N[order_N], label_N[order_N], group_N[order_N]
-    first_N = np.ones(len(group_N), bool)
-    first_N[1:] = group_N[1:] != group_N[:-1]
-    level_N = first_N.copy()
-    level_N[1:] |= score_N[1:] != score_N[:-1]
-    level_Q = np.flatnonzero(level_N)  # where each level of score starts
-    group_G = np.flatnonzero(first_N[level_Q])  # the level at which each group starts
-    if not len(level_Q):
-        return np.zeros(0), np.zeros(0)
-    rows_Q = np.diff(level_Q, append=len(label_N)).astype(np.float64)
-    positive_Q = np.add.reduceat(label_N, level_Q, dtype=np.float64)
-    negative_Q = rows_Q - positive_Q
-    before_G = (np.cumsum(negative_Q) - negative_Q)[group_G]
-    before_Q = np.repeat(before_G, np.diff(group_G, append=len(level_Q)))
-    wins_G, positive_G, negative_G = (
-        np.add.reduceat(x_Q, group_G) for x_Q in (_wins(negative_Q, positive_Q, before_Q), positive_Q, negative_Q)
-    )
-    pairs_G = positive_G * negative_G
-    return np.divide(wins_G, pairs_G, out=np.full(len(pairs_G), np.nan), where=pairs_G > 0), positive_G + negative_G
+def _running(x_N: np.ndarray) -> np.ndarray:
+    """The sums [N + 1] of what stands before each row; of counts and halves they are exact."""
+    sums = np.zeros(len(x_N) + 1)
+    np.cumsum(x_N, out=sums[1:])
+    return sums
 
 
 def _checked(where: str, score_N: np.ndarray, label_N: np.ndarray, *more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ class Record:
         self.path = run / "metrics.jsonl" if write else Path(os.devnull)
         self._forget_after(done)
         self.lines = read_metrics(self.path) if self.path.is_file() else []
+        before = self.lines[-1] if self.lines else {}  # a resumed run goes on counting
+        self.since = time.perf_counter() - before.get("seconds", 0)
+        self.peak = before.get("peak_memory_bytes", 0)
         self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
         terminal = sys.stderr.isatty()
         self.bar = tqdm(
@@ -74,8 +78,14 @@ class Record:
             self.bar.last_print_n, self.bar.last_print_t = self.bar.n, time.time()
 
     def write(self, kind: str, step: int, epoch: int, values: dict[str, float]) -> None:
-        """Add a line of `kind` "train" or "valid"; an undefined value is null in it."""
-        line: dict[str, Any] = {"kind": kind, "step": step, "epoch": epoch, **to_json(values)}
+        """Add a line of `kind` "train" or "valid", with what the run took so far; an undefined value is null in it.
+
+        `seconds` counts all that the run took but what lies between a stop and its resumption; `peak_memory_bytes` is
+        the most that the process on the host had at once, whatever else it did before.
+        """
+        self.peak = max(self.peak, peak_memory())
+        taken = {"seconds": round(time.perf_counter() - self.since, 3), "peak_memory_bytes": self.peak}
+        line: dict[str, Any] = {"kind": kind, "step": step, "epoch": epoch, **to_json(values), **taken}
         self.lines.append(line)
         self.file.write(json.dumps(line) + "\n")
         self.file.flush()
@@ -90,6 +100,12 @@ class Record:
                 label = "rows/s" if name == "rows_per_second" else name if kind == "train" else f"{kind} {name}"
                 self.shown[label] = f"{values[name]:,.0f}" if label == "rows/s" else f"{values[name]:.4f}"
         self.bar.set_postfix(self.shown, refresh=False)
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has had at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ class Run:
             # Not in the manifest: a resumed run may get more epochs, people mend the path of a store that moved, and
             # nothing is computed from the versions.
             config.save(folder / "config.toml")
-            write_json(folder / "versions.json", _versions())
+            write_json(folder / "versions.json", versions())
             if store is not None:
                 write_json(folder / "store.json", {"path": str(store.path.absolute()), **store.info})
             if complete is not None:
@@ -201,7 +201,7 @@ def is_run(path: Path) -> bool:
 PURPOSE = Purpose("a run folder", is_run)
 
 
-def _versions() -> dict[str, str | None]:
+def versions() -> dict[str, str | None]:
     """The versions of Python and of the packages that a run depends on; None for one that is not installed by pip."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in ("dienjax", "jax", "flax", "optax", "orbax-checkpoint", "numpy"):

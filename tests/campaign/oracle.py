@@ -49,9 +49,9 @@ def last_state(path: Path) -> dict[str, Any]:
 
 
 def validations(path: Path) -> list[dict[str, Any]]:
-    """What validation measured, without the seconds it took."""
+    """What validation measured, without the seconds and the memory it took."""
     lines = map(json.loads, (path / "metrics.jsonl").read_text().splitlines())
-    timed = ("second", "time", "per_s")
+    timed = ("second", "time", "per_s", "memory")
     return [
         {k: v for k, v in line.items() if not any(t in k for t in timed)} for line in lines if line["kind"] == "valid"
     ]

@@ -77,7 +77,7 @@ def test_missing_series(monkeypatch, tmp_path, lines, left, right):
 
 
 def test_long_curves_are_thinned_to_means():
-    step, value = curves._thinned(np.arange(1000.0), np.arange(1000.0) % 2)
+    step, value = curves.thinned(np.arange(1000.0), np.arange(1000.0) % 2)
     assert len(step) == curves.POINTS
     np.testing.assert_allclose(step[:2], [2.0, 7.0])
     assert value.mean() == pytest.approx(0.5)

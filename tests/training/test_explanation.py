@@ -12,7 +12,7 @@ from dienjax import explain, predict
 from dienjax.models import DIEN, DIN
 from dienjax.training import checkpoint
 from dienjax.training.config import Config
-from dienjax.training.explanation import Explanation, Intermediates, intermediates
+from dienjax.training.explanation import Explanation, Intermediates, intermediates, next_logits
 from dienjax.training.run import Run
 
 SIZES = {"attention_hidden": (4,), "tower": (5,)}
@@ -116,3 +116,47 @@ def test_a_run_without_auxiliary_loss_has_no_auxiliary_logits(tmp_path):
         seen = explain(run, batch)
         assert seen.arrays.next_logit_BS is None and seen.arrays.negative_logit_BS is None
         assert {*seen.arrays.weight_BKT} == {"target_attention"}
+
+
+def saved_run(folder, model, alpha=1.0):
+    """A run with random weights."""
+    config = Config.from_dict({"model": {"name": "DIEN", **SIZES, **model}, "loss": {"alpha": alpha}})
+    run = Run.create(folder / "run", config, SCHEMA)
+    state = run.initial_state(run.optimizer())
+    checkpoint.save(run.path, "last", state.replace(params=builders.randomised(state.params)), {})
+    return run
+
+
+SEPARATE = {"fields": "separate", "auxiliary": "inner"}
+
+
+def test_the_auxiliary_logits_of_separate_fields_stand_side_by_side(tmp_path):
+    run = saved_run(tmp_path, SEPARATE)
+    variables = run.variables()
+    found = explain(run, BATCH, variables).arrays
+    state_NTH, table = (found.state_BKTH["extractor_category"][:, 0], variables["params"]["embedder"]["category"])
+    expected_NS = np.sum(state_NTH[:, :-1] * table[BATCH.history["category"][:, 1:]], axis=-1) * BATCH.mask_BT[:, 1:]
+    np.testing.assert_allclose(found.next_logit_BS[:, 3:], expected_NS, atol=1e-5)
+    assert found.negative_logit_BS.shape == (6, 6)
+
+
+@pytest.mark.parametrize("model", [{"auxiliary_hidden": [4]}, SEPARATE, {"auxiliary": "inner"}])
+def test_any_behaviour_can_be_asked_for(tmp_path, model):
+    """The one that came next has the logit that the auxiliary loss has seen."""
+    run = saved_run(tmp_path, model)
+    arrays = explain(run, BATCH).arrays
+    for row, step in ((2, 0), (2, 2), (4, 1)):
+        id_V = {name: history[row] for name, history in BATCH.history.items()}
+        state_NH = {name: state_NKTH[:, 0, step] for name, state_NKTH in arrays.state_BKTH.items()}
+        logit_NV = next_logits(run, state_NH, id_V)
+        assert logit_NV.shape == (6, 4)
+        expected = arrays.next_logit_BS.reshape(6, -1, 3).mean(axis=1)[row, step]
+        np.testing.assert_allclose(logit_NV[row, step + 1], expected, atol=1e-5)
+
+
+def test_what_comes_next_must_have_been_learned(tmp_path):
+    run = saved_run(tmp_path, {}, alpha=0.0)
+    with pytest.raises(
+        ValueError, match=r"has not learned which behaviour comes next; expected a DIEN .* loss.alpha > 0"
+    ):
+        next_logits(run, {}, {})

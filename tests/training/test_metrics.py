@@ -49,6 +49,23 @@ def test_auc_and_gauc_agree_with_sklearn_under_ties(levels):
     assert metrics.gauc(score, label, names) == pytest.approx(total / weight, abs=1e-12)
 
 
+def test_auc_by_group_with_weights_is_that_of_repeated_rows():
+    rng = np.random.default_rng(0)
+    score, label, group = rng.integers(0, 9, 500), rng.random(500) < 0.4, rng.integers(0, 5, 500) * 3
+    weight = rng.integers(0, 4, 500)
+    label[group == 6] = True
+    by_group = metrics.AucByGroup(score, label, group)
+    weighted, total = by_group(weight[by_group.positive_P], weight[by_group.negative_Q])
+    assert by_group.group_G.tolist() == [0, 3, 6, 9, 12]
+    for g, value, rows in zip(by_group.group_G, weighted, total, strict=True):
+        again = np.repeat(np.flatnonzero(group == g), weight[group == g])
+        assert rows == len(again)
+        assert value == pytest.approx(metrics.auc(score[again], label[again]), nan_ok=True, abs=0)
+    unweighted, rows = by_group()
+    assert rows.tolist() == [np.sum(group == g) for g in by_group.group_G]
+    assert unweighted[0] == metrics.auc(score[group == 0], label[group == 0])
+
+
 def test_gauc_of_a_million_rows_is_quick():
     rng = np.random.default_rng(0)
     N = 1_000_000

@@ -1,6 +1,8 @@
 """The progress bar tells the time left, and the metrics file is read whole or up to where a kill cut it."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +59,24 @@ def test_a_broken_line_before_the_last_is_an_error(tmp_path, broken):
     path.write_text('{"a": 1}\n' + broken + '\n{"b": 2}\n')
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: .*expected one JSON object per line"):
         read_metrics(path)
+
+
+def test_lines_say_what_the_run_took_and_go_on_after_a_stop(tmp_path, monkeypatch):
+    now, peak = [100.0], [3000]
+    monkeypatch.setattr(record.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(record, "peak_memory", lambda: peak[0])
+    with Record(tmp_path, 10, 0, False, False, "DIEN") as first:
+        now[0] = 107.5
+        first.write("train", 1, 0, {"loss": 1.0})
+    now[0], peak[0] = 1000.0, 2000
+    with Record(tmp_path, 10, 1, False, False, "DIEN") as resumed:
+        now[0] = 1002.0
+        resumed.write("train", 2, 0, {"loss": float("nan")})
+    taken = [(line["seconds"], line["peak_memory_bytes"]) for line in read_metrics(tmp_path / "metrics.jsonl")]
+    assert taken == [(7.5, 3000), (9.5, 3000)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux says the same elsewhere")
+def test_peak_memory_is_in_bytes():
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    assert record.peak_memory() == pytest.approx(1024 * int(line.split()[1]), rel=0.02)

@@ -1,0 +1,46 @@
+"""Rankings of the candidates that need no learning, which a model has to surpass."""
+
+import numpy as np
+
+from dienjax.data.store import Store
+from dienjax.report.scored import Scored
+from dienjax.schema import UNKNOWN
+
+COMPARISONS = 1 << 22
+"""Candidates × history slots that are compared at once."""
+
+
+def baselines(scored: Scored) -> dict[str, np.ndarray]:
+    """The score [M] of each ranking, by what it ranks by."""
+    schema = scored.store.schema
+    fields = [b.name for b in schema.behaviours[1:]] or [schema.item]
+    return {
+        "popularity of the item": popularity(scored.store, scored.candidate(schema.item)),
+        **{f"share of the {name} in the history": share for name, share in shares_of_history(scored, fields).items()},
+    }
+
+
+def popularity(store: Store, item_M: np.ndarray) -> np.ndarray:
+    """How many of the events that training knows are of each item; 0 where the item is unknown."""
+    item_E, row_E = store.events[store.schema.item], store.train_row
+    count_V = np.zeros(store.schema.sizes()[store.schema.item], np.int64)
+    for start in range(0, len(row_E), COMPARISONS):
+        count_V += np.bincount(item_E[row_E[start : start + COMPARISONS]], minlength=len(count_V))
+    count_V[UNKNOWN] = 0
+    return count_V[item_M]
+
+
+def shares_of_history(scored: Scored, fields: list[str]) -> dict[str, np.ndarray]:
+    """The share of the history, as the model sees it, that has the candidate's value in a field; 0 if it is empty."""
+    dataset = scored.dataset
+    N, T = len(dataset.length_N), max(1, int(dataset.length_N.max(initial=0)))
+    block = max(1, COMPARISONS // (T * scored.scores.mask_NK.shape[1]))
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in fields}
+    for start in range(0, N, block):
+        batch = dataset.rows(np.arange(start, min(start + block, N)), T, 0)
+        length_B1 = np.maximum(batch.mask_BT.sum(axis=1), 1)[:, None]
+        for name, part in parts.items():
+            # Padded slots have id 0, which no real candidate has.
+            same_BKT = batch.candidate[name][:, :, None] == batch.history[name][:, None]
+            part.append((same_BKT.sum(axis=2) / length_B1)[batch.mask_BK])
+    return {name: np.concatenate(part) for name, part in parts.items()}
