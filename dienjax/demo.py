@@ -1,4 +1,4 @@
-"""The demo: DIN and DIEN on a generated world of drifting interests, beside the best possible AUC."""
+"""The demo: DIN and DIEN on a generated world of drifting interests, beside the best possible AUC, and a report."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,9 @@ import pandas as pd
 from dienjax.data.drift import DriftWorld, optimal_auc
 from dienjax.data.store import Store, is_store
 from dienjax.preparation.prepare import prepare
+from dienjax.report.needed import missing
+from dienjax.report.truth import Truth
+from dienjax.report.write import write_report
 from dienjax.storage.files import write_json
 from dienjax.storage.folders import Purpose, is_empty, new_folder
 from dienjax.storage.leftovers import HIDDEN
@@ -19,9 +22,15 @@ from dienjax.training.losses import LossConfig
 from dienjax.training.optimizers import OptimizerConfig
 from dienjax.training.run import is_run
 
+REPORT = "report.html"
+
 
 def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4) -> dict[str, float]:
-    """The test AUC of DIN, of DIEN and of the optimum; a store and two runs take the place of an earlier demo."""
+    """The test AUC of DIN, of DIEN and of the optimum.
+
+    A store, two runs and a report on both take the place of an earlier demo; without the packages of the extra "report"
+    there is no report.
+    """
     world = world or DriftWorld()
     both = (("DIN", {"softmax": True}), ("DIEN", {"kind": "AUGRU"}))
     configs = {name: world_config(name, options, epochs, world.seed) for name, options in both}
@@ -37,6 +46,8 @@ def demo(out: str | Path, world: DriftWorld | None = None, epochs: int = 4) -> d
     p_UV = world.next_item([items[user][:-1] for user in users])
     results["optimum"] = optimal_auc(p_UV, np.bincount(log["item"], minlength=world.items))
     write_json(out / "result.json", results)
+    if not missing():
+        write_report([out / name.lower() for name in configs], out / REPORT, store=store, truth=Truth(world))
     return results
 
 
@@ -60,7 +71,7 @@ def world_config(name: str, options: dict[str, Any], epochs: int, seed: int) -> 
 
 def is_demo(path: Path) -> bool:
     """Whether a folder holds what a demo leaves, finished or not, and nothing else."""
-    parts = {"store": is_store, "din": is_run, "dien": is_run, "result.json": Path.is_file}
+    parts = {"store": is_store, "din": is_run, "dien": is_run, "result.json": Path.is_file, REPORT: Path.is_file}
     return all(
         entry.name in parts and (is_empty(entry) or parts[entry.name](entry))
         for entry in path.iterdir()

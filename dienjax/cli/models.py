@@ -12,19 +12,24 @@ def demo(out: Path = Path("runs/demo"), epochs: int = 4, seed: int = 0) -> None:
     """Train DIN and DIEN on a generated world of drifting interests, beside the best AUC that is possible there.
 
     Args:
-      out: folder for the data set and the two runs; an earlier demo there is replaced.
+      out: folder for the data set, the two runs and a report on them; an earlier demo there is replaced.
       epochs: passes over the training events.
       seed: of the world and of the training.
     """
     from dienjax.data.drift import DriftWorld
+    from dienjax.demo import REPORT
     from dienjax.demo import demo as run_demo
+    from dienjax.report.needed import missing
     from dienjax.training.compilation import cache_compilations
 
     cache_compilations()
     results = run_demo(out, DriftWorld(seed=seed), epochs)
     for name, auc in results.items():
         print(f"test AUC  {name:<8} {auc:.4f}")
-    print(f"look at {out}/dien/curves.png; `dienjax describe {out}/dien` shows the model")
+    if missing():
+        print(f"no {out}/{REPORT}, as it needs {', '.join(missing())}: pip install 'dienjax[report]'")
+    else:
+        print(f"open {out}/{REPORT} in a browser: what the models are worth, and how interests evolve in them")
 
 
 def train(

@@ -1,17 +1,19 @@
 """What a page is about: the data, the settings, the model, what its training took, and the versions of everything."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tomli_w
 
 from dienjax.data.store import Store
-from dienjax.inspection.facts import inspect
+from dienjax.inspection.facts import Facts, Time, inspect
 from dienjax.inspection.inspect import card
 from dienjax.report.diagram import diagram
 from dienjax.report.learning import recorded
+from dienjax.report.naming import DAY, Names
 from dienjax.report.scored import Scored
 from dienjax.report.section import Block, Cell, Picture, Section, Table, Text
 from dienjax.report.shapes import shapes
@@ -20,10 +22,27 @@ from dienjax.storage.files import read_object
 from dienjax.training.run import Run, versions
 
 
-def about_store(store: Store) -> Section:
+def about_store(store: Store, names: Names) -> Section:
     """The data card: what `dienjax inspect` says."""
-    facts = inspect(store)
-    return Section("store", "Data", "", [Text(card(facts), code=True)], asdict(facts), folded=True)
+    facts, text = inspect(store), ""
+    if names.anonymous:
+        text = f"Times count {'' if facts.time_unit == 'numbers' else 'days '}from the first event."
+        facts = _anonymous(facts)
+    return Section("store", "Data", text, [Text(card(facts), code=True)], asdict(facts), folded=True)
+
+
+def _anonymous(facts: Facts) -> Facts:
+    """Facts that do not say when the events were, or where the store is."""
+    unit = 1 if facts.time_unit == "numbers" else DAY
+
+    def after(time: Time | None) -> Time | None:
+        return None if time is None else round((time - facts.first) / unit, 1)
+
+    def times(of: Any) -> dict[str, Any]:
+        return {"first": after(of.first), "last": after(of.last)}
+
+    splits = {name: replace(split, **times(split)) for name, split in facts.splits.items()}
+    return replace(facts, path=Path(facts.path).name, time_unit="numbers", splits=splits, **times(facts))
 
 
 def about_config(runs: Mapping[str, Scored]) -> Section:

@@ -16,7 +16,7 @@ def baselines(scored: Scored) -> dict[str, np.ndarray]:
     fields = [b.name for b in schema.behaviours[1:]] or [schema.item]
     return {
         "popularity of the item": popularity(scored.store, scored.candidate(schema.item)),
-        **{f"share of the {name} in the history": share for name, share in shares_of_history(scored, fields).items()},
+        **{f"{name}'s share of history": share for name, share in shares_of_history(scored, fields).items()},
     }
 
 

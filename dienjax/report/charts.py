@@ -85,7 +85,7 @@ def intervals(values: Values, name: Axis, x: Axis, runs: Sequence[str]) -> Spec:
     alt, colour = import_altair(), _Colour(values, runs)
     names = list(dict.fromkeys(row[name.field] for row in values))
     chart = alt.Chart(alt.Data(values=values)).encode(
-        y=alt.Y(f"{name.field}:N", title=None, sort=names, axis=alt.Axis(labelLimit=160)),
+        y=alt.Y(f"{name.field}:N", title=None, sort=names, axis=alt.Axis(labelLimit=180)),
         yOffset=alt.YOffset(f"{colour.field}:N", sort=colour.names),
         color=colour.encoding,
     )

@@ -119,13 +119,15 @@ class Views:
 
     def expected(self) -> list[Any]:
         """The items that the auxiliary loss expects next, if a run has one."""
-        if not any(row["z"] for row in self.data["states"]):
+        logits = [z for row in self.data["states"] for z in row["z"]]
+        if not logits:
             return []
+        ends = [min(0, *logits), max(0, *logits)]
         rows = self.of("states", OF_USER, self.of_run).transform_flatten(["q", "z", *self.names])
         tips = self.tips(*self.values(self.behaviours))
         table = self.table("expected", rows, "q", self.columns("states"), tips)
         parts = self.alt.hconcat(
-            table, self.bars("logits", rows, rows, "q", "z", "logit", tips), spacing=8, title="Expected next"
+            table, self.bars("logits", rows, rows, "q", "z", "logit", tips, ends), spacing=8, title="Expected next"
         )
         return [parts]
 
@@ -197,7 +199,7 @@ class Views:
             width = max(letters, len(head)) * LETTER
             # The first row of a history says in the column of its time what came before: it has the place of all.
             limit = {} if field == "d" else {"limit": width}
-            text = rows.mark_text(align="left", **limit)
+            text = rows.mark_text(align="left", aria=False, **limit)  # the band of the row says it all
             layers.append(text.encode(x=alt.value(start), y=self.row(y), text=f"{field}:N"))
             above = alt.Chart(alt.InlineData([{}])).mark_text(align="left", fontWeight="bold", baseline="bottom")
             layers.append(above.encode(x=alt.value(start), y=alt.value(-5), text=alt.value(head)))

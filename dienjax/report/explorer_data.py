@@ -11,7 +11,8 @@ DIGITS = 4
 def datasets(users: Sequence[Json], behaviours: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """What `dienjax.report.explorer.numbers_of` gives, with an entry for each row of the chart in a list of its own.
 
-    A history has one row before its first event, and one for each event.
+    A history has one row before its first event, where what there is of events alone is 0, so that a scale has an end
+    even without events; and one row for each event.
 
     users: u; n rows; d times; v0, v1, ... the behaviours. With a truth: e the events' categories, b how probable each
       category is, by row and category.
@@ -70,14 +71,14 @@ def _code(u: int, k: int) -> int:
 
 def _state(u: int, name: str, place: int, run: Json, behaviours: Sequence[str]) -> dict[str, Any]:
     expected = run["expected"] or []
-    row = {"r": name, "u": u, "s": [] if run["surprise"] is None else [None, *_short(run["surprise"])]}
+    row = {"r": name, "u": u, "s": [] if run["surprise"] is None else [0, *_short(run["surprise"])]}
     row |= {"q": [place * 100 + i for i in range(len(expected))], "z": _short([e["logit"] for e in expected])}
     return row | {f"v{i}": [e["values"][behaviour] for e in expected] for i, behaviour in enumerate(behaviours)}
 
 
 def _rows(part: Json, k: int) -> Json:
     """A candidate's numbers by row of the chart; none where the model has no such part."""
-    return [] if part is None else [None, *_short(part[k])]
+    return [] if part is None else [0, *_short(part[k])]
 
 
 def _short(value: Json) -> Json:

@@ -9,6 +9,7 @@ from dienjax.report.measures import COMPARED, MEASURES, OF_GROUPS, TITLES
 from dienjax.report.scored import Scored
 from dienjax.report.section import Block, Cell, Chart, Interval, Section, Table
 from dienjax.report.side_by_side import table
+from dienjax.report.truth import Truth, best_ranking
 
 Found = dict[tuple[str, str], Sampled]
 """By the name of a run or of a baseline, and by measure."""
@@ -52,19 +53,22 @@ def headline(runs: Mapping[str, Scored], bootstrap: Bootstrap, found: Found) -> 
     return Section("headline", "Results", text, blocks, numbers | {"differences_to_first": to_first})
 
 
-def beside_baselines(runs: Mapping[str, Scored], bootstrap: Bootstrap, found: Found) -> Section:
+def beside_baselines(
+    runs: Mapping[str, Scored], bootstrap: Bootstrap, found: Found, truth: Truth | None = None
+) -> Section:
     """AUC and GAUC of rankings that need no learning, and the paired difference of each run to each of them.
 
-    The histories are those that the first run sees.
+    The histories are those that the first run sees. With the truth the best possible ranking is among them.
     """
     first, measures = next(iter(runs.values())), OF_GROUPS["binary"]
+    rankings = baselines(first) | (best_ranking(truth, first) if truth else {})
     statistics = {
         (name, m): MEASURES["binary"][m](score_M, first.label_M, bootstrap.user_M)
-        for name, score_M in baselines(first).items()
+        for name, score_M in rankings.items()
         for m in measures
     }
     of_baselines = bootstrap.sampled(statistics)
-    known = {name: {m: of_baselines[name, m].interval() for m in measures} for name, _ in statistics}
+    known = {name: {m: of_baselines[name, m].interval() for m in measures} for name in rankings}
     above = {
         name: {other: {m: (found[name, m] - of_baselines[other, m]).interval() for m in measures} for other in known}
         for name in runs
@@ -94,6 +98,7 @@ def beside_baselines(runs: Mapping[str, Scored], bootstrap: Bootstrap, found: Fo
         "A model has to surpass what anyone can count: how often training saw the item of a candidate, and how much of "
         "the history that the model sees has the candidate's value. Where negatives were drawn by popularity, it "
         "tells them from positives no better than chance, or worse."
+        + (" The true interests rank better than any model can be expected to." if truth else "")
     )
     return Section("baselines", "Baselines", text, blocks, {"baselines": known, "runs_above": above})
 

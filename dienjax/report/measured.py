@@ -15,13 +15,21 @@ from dienjax.report.reliability import reliability
 from dienjax.report.scored import Scored, named
 from dienjax.report.section import Section
 from dienjax.report.slices import slices
+from dienjax.report.truth import Truth
 
 
-def sections(scored: Sequence[Scored], names: Names, seed: int = 0, replicates: int = REPLICATES) -> list[Section]:
+def sections(
+    scored: Sequence[Scored],
+    names: Names,
+    seed: int = 0,
+    truth: Truth | None = None,
+    replicates: int = REPLICATES,
+) -> list[Section]:
     """The sections about what is measured, in their order; all intervals are of the same draws of users.
 
     Args:
       seed: of the bootstrap.
+      truth: the world that generated the store's log, if one did.
 
     Raises:
       ValueError: runs that have not scored the same candidates, see `named`.
@@ -32,7 +40,7 @@ def sections(scored: Sequence[Scored], names: Names, seed: int = 0, replicates: 
     found = sample_runs(runs, bootstrap)
     return [
         headline(runs, bootstrap, found),
-        *([beside_baselines(runs, bootstrap, found)] if binary else []),
+        *([beside_baselines(runs, bootstrap, found, truth)] if binary else []),
         learning(runs),
         *([ranking(runs)] if binary else []),
         reliability(runs, bootstrap),
@@ -40,9 +48,9 @@ def sections(scored: Sequence[Scored], names: Names, seed: int = 0, replicates: 
         groups(runs, bootstrap),
         slices(runs, bootstrap, names),
         mistakes(runs, names),
-        about_store(scored[0].store),
+        cost(runs),
+        about_store(scored[0].store, names),
         about_config(runs),
         about_model(runs),
-        cost(runs),
         about_versions(runs),
     ]

@@ -1,6 +1,7 @@
 """The packages of the extra "report", imported when they are used."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 NEEDED = ("altair", "jinja2", "vl_convert")
@@ -15,3 +16,8 @@ def needed(*modules: str) -> list[Any]:
         raise ModuleNotFoundError(
             f"a report needs {error.name}, which is not installed: pip install 'dienjax[report]'"
         ) from error
+
+
+def missing() -> list[str]:
+    """The packages of the extra "report" that are not installed."""
+    return [name for name in NEEDED if find_spec(name) is None]

@@ -36,7 +36,7 @@
 
   const draw = async (figure) => {
     const spec = JSON.parse(figure.querySelector("script").textContent);
-    await vegaEmbed(figure.querySelector(".frame > div"), spec, {
+    const { view } = await vegaEmbed(figure.querySelector(".frame > div"), spec, {
       actions: false,
       ast: true, // expressions are interpreted: the page need not allow eval
       bind: figure.querySelector(".controls"),
@@ -45,6 +45,12 @@
       renderer: "svg",
       tooltip: { disableDefaultStyle: true, formatTooltip },
     });
+    // What is chosen may change a chart's height, which Vega knows after the run and gives the picture in the next one.
+    const settle = async () => {
+      await view.runAsync();
+      await view.runAsync();
+    };
+    for (const type of ["input", "change", "click"]) figure.addEventListener(type, settle);
   };
 
   const drawAll = async () => {

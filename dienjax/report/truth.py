@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dienjax.data.drift import DriftWorld
+from dienjax.data.drift import DriftWorld, optimal_score
 from dienjax.data.store import Store
+from dienjax.report.baselines import popularity
 from dienjax.report.cases import Cases
+from dienjax.report.scored import Scored
 from dienjax.schema import FIRST_ID
 
 
@@ -56,10 +58,7 @@ class Interests:
 
 def interests_of(truth: Truth, store: Store, cases: Cases) -> Interests:
     """What a world knows about cases from a store of its log; all events before a sample count, shown or not."""
-    item = store.schema.item
-    values = store.vocabulary(next(b.table for b in store.schema.behaviours if b.name == item))
-    raw_V = np.zeros(FIRST_ID + len(values), np.int64)
-    raw_V[values["id"]] = values["value"]
+    item, raw_V = store.schema.item, _raw_items(store)
 
     def category(id_X: np.ndarray, mask_X: np.ndarray) -> np.ndarray:
         return np.where(mask_X & (id_X >= FIRST_ID), truth.category(raw_V[id_X]), -1)
@@ -75,6 +74,31 @@ def interests_of(truth: Truth, store: Store, cases: Cases) -> Interests:
         category(np.take(store.events[item], cases.event_UT), cases.mask_UT),
         category(cases.candidate[item], cases.mask_UK),
     )
+
+
+def best_ranking(truth: Truth, scored: Scored) -> dict[str, np.ndarray]:
+    """The score [M] that no one who sees the histories can rank better by, see `optimal_score`, by what it ranks by.
+
+    There is none where candidates were not drawn by popularity, or where an item has no raw value.
+    """
+    store, dataset = scored.store, scored.dataset
+    item_E, raw_V = store.events[store.schema.item], _raw_items(store)
+    drawn = store.info["protocol"] in ("last", "all")
+    by_popularity = dataset.shown is not None or scored.run.config.data.negatives == "popularity"
+    if not (drawn and by_popularity and (item_E >= FIRST_ID).all()):
+        return {}
+    ends = zip(store.offsets[dataset.user_N], dataset.end_N, strict=True)
+    count_W = np.bincount(raw_V, popularity(store, np.arange(len(raw_V))), truth.world.items)
+    score_NW = optimal_score(truth.world.next_item([raw_V[item_E[start:end]] for start, end in ends]), count_W)
+    return {"the true interests": score_NW[scored.row_M, raw_V[scored.candidate(store.schema.item)]]}
+
+
+def _raw_items(store: Store) -> np.ndarray:
+    """The items as they stand in the log, by id; 0 for padding and unknown."""
+    values = store.vocabulary(next(b.table for b in store.schema.behaviours if b.name == store.schema.item))
+    raw_V = np.zeros(FIRST_ID + len(values), np.int64)
+    raw_V[values["id"]] = values["value"]
+    return raw_V
 
 
 def following(probability_UKP: np.ndarray, interest_UKP: np.ndarray) -> float | None:

@@ -41,7 +41,8 @@ def write_report(
       users: raw ids, as text, of the users whose histories are followed; a sample of about 50 if left out.
       anonymous: have ids in place of the raw values of the log.
       seed: of the bootstrap and of the sample of users.
-      truth: the generated world that the store's log is from, whose true interests are then drawn as well.
+      truth: the generated world that the store's log is from: its true interests are drawn as well, and the page has
+        the ranking by them, which is the best possible one.
       progress: say on stderr what is being done.
 
     Returns:
@@ -67,7 +68,7 @@ def write_report(
     tell("following the histories of single users")
     followed = explorer(scores, names, users, seed, truth)
     tell("measuring, with intervals")
-    sections = measured(scores, names, seed)
+    sections = measured(scores, names, seed, truth)
     tell("writing the page")
     write_text(output, render(_title(opened, split, store), _before_folded(sections, followed)))
     return output

@@ -36,9 +36,9 @@ def test_share_of_the_history_that_the_model_sees(scored, monkeypatch):
 def test_without_attributes_the_item_itself_is_looked_for(scored, log, tmp_path):
     from dienjax import prepare
 
-    assert list(baselines(scored)) == ["popularity of the item", "share of the kind in the history"]
+    assert list(baselines(scored)) == ["popularity of the item", "kind's share of history"]
     plain = prepare(log, tmp_path / "store", user="user", item="item", time="when", test_fraction=0.2)
     found = baselines(made_up(plain, tmp_path / "run"))
-    assert list(found) == ["popularity of the item", "share of the item in the history"]
+    assert list(found) == ["popularity of the item", "item's share of history"]
     assert all(len(score_M) == 2 * len(plain.samples("test")) for score_M in found.values())
-    assert np.unique(found["share of the item in the history"]).size > 1
+    assert np.unique(found["item's share of history"]).size > 1

@@ -133,7 +133,7 @@ def test_the_charts_data_are_the_numbers_in_short(section):
         short = {"p": "probability", "a": "attention", "g": "gate", "l": "left"}
         for field, name in short.items():
             whole = run[name] and run[name][row["k"] - 1]
-            expected = [] if whole is None else whole if field == "p" else [None, *whole]
+            expected = [] if whole is None else whole if field == "p" else [0, *whole]
             np.testing.assert_allclose(np.array(row[field], float), np.array(expected, float), atol=5e-5)
     for row in data["states"]:
         surprise = users[row["u"]]["runs"][row["r"]]["surprise"]

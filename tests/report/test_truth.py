@@ -6,11 +6,12 @@ from explored import random_run
 from scipy.stats import spearmanr
 
 from dienjax import prepare
-from dienjax.data.drift import DriftWorld
+from dienjax.data.drift import DriftWorld, optimal_score
 from dienjax.report import cases as cases_module
 from dienjax.report.cases import cases
 from dienjax.report.scored import scored
-from dienjax.report.truth import Truth, following, interests_of
+from dienjax.report.truth import Truth, best_ranking, following, interests_of
+from dienjax.training.run import Run
 
 WORLD = DriftWorld(users=60, events_min=2, events_max=9, categories=5, items=15)
 
@@ -26,6 +27,27 @@ def cases_of(log, folder, **prepared):
         **prepared,
     )  # fmt: skip
     return store, cases([scored(random_run(store, folder, "din"), store, "test")])
+
+
+def test_the_best_ranking_is_by_the_likelihood_ratio_of_whole_histories(log, tmp_path):
+    store, _ = cases_of(log, tmp_path)
+    one = scored(Run.open(tmp_path / "din"), store, "test")
+    raw_V = np.append([0, 0], store.vocabulary("item").sort_values("id")["value"])
+    count_V = np.bincount(raw_V[store.events["item"][store.train_row]], minlength=WORLD.items)
+    (score_M,) = best_ranking(Truth(WORLD), one).values()
+    users = store.user_values()[one.user_M]
+    assert len(score_M) == 2 * len({*users})
+    for score, user, item in zip(score_M, users, raw_V[one.candidate("item")], strict=True):
+        history = log[log["user"] == user].sort_values("time")["item"].tolist()[:-1]
+        assert score == pytest.approx(optimal_score(WORLD.next_item([history]), count_V)[0, item])
+
+
+def test_there_is_no_best_ranking_where_it_is_not_known(log, tmp_path):
+    store, _ = cases_of(log, tmp_path, min_count=20)
+    assert best_ranking(Truth(WORLD), scored(Run.open(tmp_path / "din"), store, "test")) == {}
+    store, _ = cases_of(log, tmp_path / "known")
+    run = random_run(store, tmp_path / "uniform", "din", negatives="uniform")
+    assert [len(best_ranking(Truth(WORLD), scored(run, store, split))) for split in ("train", "test")] == [0, 1]
 
 
 def test_interests_before_and_after_each_event(log, tmp_path, monkeypatch):
