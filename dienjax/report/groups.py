@@ -97,7 +97,5 @@ def _blocks(
     cells = [
         [name, *row.values()] for of in labels for name, rows in of_runs.items() for row in rows if row["group"] == of
     ]
-    return [
-        Chart(f"groups-{key}", f"By {title}", chart, f"{what} by {title}, with intervals"),
-        table(f"By {title}", columns, cells, names),
-    ]
+    drawing = Chart(f"groups-{key}", f"By {title}", chart, f"{what} by {title}, with intervals")
+    return [*([drawing] if len(labels) > 1 else []), table(f"By {title}", columns, cells, names)]

@@ -24,7 +24,7 @@ pytest.importorskip("altair")
 
 BINARY = [
     "headline", "baselines", "learning", "ranking", "calibration", "distribution", "groups", "slices", "mistakes",
-    "store", "config", "model", "cost", "versions",
+    "cost", "store", "config", "model", "versions",
 ]  # fmt: skip
 
 
