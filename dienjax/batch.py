@@ -1,12 +1,13 @@
 """The one contract between data and models: a batch of histories, each with its K candidates."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
 from flax import struct
 
-from dienjax.schema import Schema
+from dienjax.schema import Dense, Field, Schema
 
 Array = Any
 """A NumPy array on the host, a JAX array in a step, a ShapeDtypeStruct where only shapes count."""
@@ -17,13 +18,14 @@ class Batch:
     """B histories of T slots, right-padded with id 0, each with K candidates.
 
     Attributes:
-      user: ids (int32) and dense values (float32) of the user, by field name, each [B].
-      history: ids of the past behaviours by behaviour name, each [B, T], oldest first.
-      candidate: ids and dense values of the candidates by field name, each [B, K].
+      user: ids (int32) and numbers (float32) of the user, by field name, each [B]. Wherever a field is a set of up to M
+        ids it has one more axis, as [B, M], right-padded with id 0; a number that has a scale may be NaN, missing.
+      history: ids and numbers of the past behaviours by field name, each [B, T], oldest first.
+      candidate: ids and numbers of the candidates by field name, each [B, K].
       mask_BT: True where a behaviour is real.
       mask_BK: True where a candidate is real; a row that only fills up the last batch has none.
       label_BK: 0/1 clicks, or any number for regression.
-      negative: sampled negatives by behaviour name, each [B, T]; slot t is the negative of behaviour t.
+      negative: sampled negatives, as the history; slot t is the negative of behaviour t.
       hist_label_BT: 1 where the behaviour was a positive signal, else 0; None counts every behaviour as positive.
     """
 
@@ -48,13 +50,13 @@ class Batch:
         groups = {"user": self.user, "history": self.history, "candidate": self.candidate}
         if self.negative is not None:
             groups["negative"], expected["negative"] = self.negative, expected["history"]
-        sizes = schema.sizes()
+        sizes, scaled = schema.sizes(), {f.name for f in schema.dense if f.scale}
         for group, arrays in groups.items():
             for name in sorted(expected[group].keys() ^ arrays.keys()):
                 state = "is missing" if name in expected[group] else "is not in the schema"
                 raise ValueError(f"Batch.{group}[{name!r}] {state}; expected {sorted(expected[group])}")
             for name, (shape, dtype) in expected[group].items():
-                _check_array(f"Batch.{group}[{name!r}]", arrays[name], shape, dtype, sizes.get(name))
+                _check_array(f"Batch.{group}[{name!r}]", arrays[name], shape, dtype, sizes.get(name), name in scaled)
         _check_array("Batch.mask_BT", self.mask_BT, (B, T), np.bool_)
         _check_array("Batch.mask_BK", self.mask_BK, (B, K), np.bool_)
         _check_array("Batch.label_BK", self.label_BK, (B, K), np.float32)
@@ -86,21 +88,27 @@ class Batch:
 
 def _arrays(schema: Schema, B: Any, T: Any, K: Any) -> dict[str, dict[str, tuple[tuple, type]]]:
     """Shape and dtype of every array by group and field name."""
-    user: dict[str, tuple[tuple, type]] = {}
-    candidate: dict[str, tuple[tuple, type]] = {b.name: ((B, K), np.int32) for b in schema.behaviours}
-    for field, dtype in [(f, np.int32) for f in schema.sparse] + [(f, np.float32) for f in schema.dense]:
-        if field.of == "user":
-            user[field.name] = ((B,), dtype)
-        else:
-            candidate[field.name] = ((B, K), dtype)
+
+    def arrays(fields: Iterable[Field], *axes: Any) -> dict[str, tuple[tuple, type]]:
+        return {f.name: shaped(f, *axes) for f in fields}
+
     return {
-        "user": user,
-        "history": {b.name: ((B, T), np.int32) for b in schema.behaviours},
-        "candidate": candidate,
+        "user": arrays(schema.side("user"), B),
+        "history": arrays(schema.event_fields, B, T),
+        "candidate": arrays((*schema.event_fields, *schema.side("candidate")), B, K),
     }
 
 
-def _check_array(where: str, array: Array, shape: tuple, dtype: type, size: int | None = None) -> None:
+def shaped(field: Field, *axes: Any) -> tuple[tuple, type]:
+    """The shape and dtype of a field's array over some axes: a set of ids has one more."""
+    if isinstance(field, Dense):
+        return axes, np.float32
+    return (*axes, field.most) if field.most else axes, np.int32
+
+
+def _check_array(
+    where: str, array: Array, shape: tuple, dtype: type, size: int | None = None, missing: bool = False
+) -> None:
     if tuple(array.shape) != shape:
         raise ValueError(f"{where} has shape {tuple(array.shape)}; expected {shape}")
     if array.dtype != dtype:
@@ -114,6 +122,6 @@ def _check_array(where: str, array: Array, shape: tuple, dtype: type, size: int 
             f"{where} holds id {host[tuple(bad)]} at {tuple(map(int, bad))}; its table has ids 0 to {size - 1}: "
             "map unknown values to id 1, or declare a larger table"
         )
-    if np.issubdtype(host.dtype, np.floating) and not np.isfinite(host).all():
-        bad = np.argwhere(~np.isfinite(host))[0]
+    if np.issubdtype(host.dtype, np.floating) and not (finite := np.isfinite(host) | (missing & np.isnan(host))).all():
+        bad = np.argwhere(~finite)[0]
         raise ValueError(f"{where} holds {host[tuple(bad)]} at {tuple(map(int, bad))}; expected finite numbers")

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -19,6 +20,7 @@ _CONTROL = "\x00-\x1f\x7f-\x9f\ud800-\udfff"
 _FILE_NAME = re.compile(rf"[^./\\{_CONTROL}][^/\\{_CONTROL}]*")
 
 Side = Literal["user", "candidate"]
+Pool = Literal["mean", "sum", "max"]
 
 
 @dataclass(frozen=True)
@@ -37,27 +39,55 @@ class Table:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """A field of every event, such as the item or its category: history, negative and candidate share its table."""
+    """A field of every event, such as the item or its category: history, negative and candidate share its table.
+
+    With `most` it is a set of up to that many ids, such as tags, whose vectors are pooled; 0: it is one id.
+    """
 
     name: str
     table: str = ""
+    most: int = 0
+    pool: Pool = "mean"
 
 
 @dataclass(frozen=True)
 class Sparse:
-    """One id per user (profile, context: shape [B]) or per candidate ([B, K])."""
+    """One id, or as for a behaviour a set of them, per user (profile, context: shape [B]) or per candidate ([B, K])."""
 
     name: str
     table: str = ""
     of: Side = "user"
+    most: int = 0
+    pool: Pool = "mean"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a number becomes one of about unit size: (x − mean) / std, of log(1 + x) in place of x where `log`."""
+
+    mean: float
+    std: float
+    log: bool = False
 
 
 @dataclass(frozen=True)
 class Dense:
-    """One number per user ([B]) or per candidate ([B, K]), used as it is: scale it beforehand."""
+    """One number per user ([B]), per candidate ([B, K]), or per event: of history, negative and candidate alike.
+
+    With a scale NaN stands for a missing number, which a model sees as such; without one it is used as it is.
+    """
 
     name: str
-    of: Side = "user"
+    of: Side | Literal["event"] = "user"
+    scale: Scale | None = None
+
+    @property
+    def width(self) -> int:
+        """How many numbers a model sees: with a scale the number, 0 if it is missing, and whether it is missing."""
+        return 1 if self.scale is None else 2
+
+
+Field = Behaviour | Sparse | Dense
 
 
 @dataclass(frozen=True)
@@ -87,9 +117,24 @@ class Schema:
             raise ValueError("Schema.behaviours is empty; expected at least the item, such as Behaviour('item_id')")
         for what, names in (("table", [t.name for t in self.tables]), ("field", self.field_names)):
             check_names(what, names)
-        for name, of in [(f.name, f.of) for f in self.sparse] + [(f.name, f.of) for f in self.dense]:
-            if of not in get_args(Side):
-                raise ValueError(f"Schema: field {name!r} is of {of!r}; expected one of {get_args(Side)}")
+        sides = get_args(Side)
+        for name, of, expected in [(f.name, f.of, sides) for f in self.sparse] + [
+            (f.name, f.of, (*sides, "event")) for f in self.dense
+        ]:
+            if of not in expected:
+                raise ValueError(f"Schema: field {name!r} is of {of!r}; expected one of {expected}")
+        for field in self.id_fields:
+            if not _is_whole(field.most, 0) or field.pool not in get_args(Pool):
+                raise ValueError(
+                    f"Schema: field {field.name!r} has most={field.most!r}, pool={field.pool!r}; expected a whole "
+                    f"number, 0 for one id, and one of {get_args(Pool)}"
+                )
+        if self.behaviours[0].most:
+            raise ValueError(f"Schema: the item {self.item!r} is a set of ids; expected a behaviour with one id first")
+        for dense in self.dense:
+            scale = dense.scale
+            if scale is not None and not (math.isfinite(scale.mean) and 0 < scale.std < math.inf):
+                raise ValueError(f"Schema: field {dense.name!r} has {scale}; expected a finite mean and std above 0")
         read = {f.table for f in self.id_fields}
         known = {t.name for t in self.tables}
         for name in sorted(read - known):
@@ -107,6 +152,20 @@ class Schema:
     def id_fields(self) -> tuple[Behaviour | Sparse, ...]:
         """The fields that hold ids."""
         return (*self.behaviours, *self.sparse)
+
+    @property
+    def event_fields(self) -> tuple[Behaviour | Dense, ...]:
+        """The fields of every event: the behaviours, and the numbers beside them."""
+        return (*self.behaviours, *(f for f in self.dense if f.of == "event"))
+
+    def side(self, of: Side) -> tuple[Sparse | Dense, ...]:
+        """The fields of a user, or of a candidate alone."""
+        fields: tuple[Sparse | Dense, ...] = (*self.sparse, *self.dense)
+        return tuple(f for f in fields if f.of == of)
+
+    def width(self, field: Field) -> int:
+        """How many numbers a model sees of a field."""
+        return field.width if isinstance(field, Dense) else self.table(field.table).dim
 
     @property
     def field_names(self) -> list[str]:
@@ -140,7 +199,12 @@ class Schema:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Schema":
         """The schema that `to_json` wrote; raises ValueError for anything else."""
-        kinds = {"tables": Table, "behaviours": Behaviour, "sparse": Sparse, "dense": Dense}
+        kinds: dict[str, Callable[..., Any]] = {
+            "tables": Table,
+            "behaviours": Behaviour,
+            "sparse": Sparse,
+            "dense": _dense,
+        }
         try:
             return cls(**{name: tuple(kind(**entry) for entry in data[name]) for name, kind in kinds.items()})
         except (KeyError, TypeError) as error:
@@ -149,9 +213,9 @@ class Schema:
     def _meaning(self) -> dict[str, str]:
         """One line per table and field. Dims are left out: they do not change what an id means."""
         lines = {f"table {t.name}": f"{t.size} rows, vocabulary {t.digest or 'not given'}" for t in self.tables}
-        lines |= {f"behaviour {i} {f.name}": f"reads {f.table}" for i, f in enumerate(self.behaviours)}
-        lines |= {f"sparse {f.name}": f"of {f.of}, reads {f.table}" for f in self.sparse}
-        return lines | {f"dense {f.name}": f"of {f.of}" for f in self.dense}
+        lines |= {f"behaviour {i} {f.name}": f"reads {f.table}{_several(f)}" for i, f in enumerate(self.behaviours)}
+        lines |= {f"sparse {f.name}": f"of {f.of}, reads {f.table}{_several(f)}" for f in self.sparse}
+        return lines | {f"dense {f.name}": f"of {f.of}" + (f", {f.scale}" if f.scale else "") for f in self.dense}
 
     @property
     def hash(self) -> str:
@@ -188,6 +252,14 @@ def check_names(what: str, names: Sequence[str]) -> None:
             raise ValueError(f"Schema: {what} {name!r} and {other!r} differ only in case: rename one")
         if names.count(name) > 1:
             raise ValueError(f"Schema: {what} {name!r} occurs {names.count(name)} times; give each its own name")
+
+
+def _several(field: Behaviour | Sparse) -> str:
+    return f", up to {field.most} ids, their {field.pool}" if field.most else ""
+
+
+def _dense(scale: dict[str, Any] | None = None, **entry: Any) -> Dense:
+    return Dense(**entry, scale=Scale(**scale) if scale else None)
 
 
 def _is_whole(value: object, least: int) -> bool:

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from dienjax.batch import Batch
-from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+from dienjax.batch import Batch, shaped
+from dienjax.schema import Behaviour, Dense, Field, Scale, Schema, Sparse, Table
 
 FAST_COMPILATION = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
 """For XLA_FLAGS: compiles in half the time, and trains as fast. From jax 0.11 on XLA ends the process at this flag."""
@@ -20,6 +20,18 @@ SCHEMA = Schema(
     sparse=(Sparse("city"), Sparse("slot", of="candidate")),
     dense=(Dense("age"), Dense("price", of="candidate")),
 )
+EVERY_KIND = Schema(
+    tables=(Table("item", 12, 3), Table("tag", 9, 2), Table("hobby", 8, 2), Table("slot", 8, 2)),
+    behaviours=(Behaviour("item"), Behaviour("tags", "tag", most=3), Behaviour("marks", "tag", most=2, pool="max")),
+    sparse=(Sparse("hobbies", "hobby", most=2, pool="sum"), Sparse("slot", of="candidate", most=1)),
+    dense=(
+        Dense("age", scale=Scale(0.5, 2.0)),
+        Dense("price", of="event", scale=Scale(0.2, 0.5, log=True)),
+        Dense("dwell", of="event"),
+        Dense("rank", of="candidate"),
+    ),
+)
+"""Sets of ids and numbers on every side, with and without a scale."""
 FAST_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """For `jax.jit(compiler_options=...)`: tiny programs spend their time in the compiler."""
 
@@ -28,44 +40,64 @@ FIRST_REAL = 5
 
 
 def make_batch(
-    lengths: Sequence[int] = (0, 1, 4, 2, 3, 0), T: int = 4, K: int = 3, *, negatives: bool = True, seed: int = 0
+    lengths: Sequence[int] = (0, 1, 4, 2, 3, 0),
+    T: int = 4,
+    K: int = 3,
+    *,
+    negatives: bool = True,
+    seed: int = 0,
+    schema: Schema = SCHEMA,
 ) -> Batch:
-    """One row per length; row i has K − i mod K real candidates, and the last row of several has none."""
+    """One row per length; row i has K − i mod K real candidates, and the last row of several has none.
+
+    A set of ids has any number of them, also none; of the numbers with a scale some are missing.
+    """
     rng = np.random.default_rng(seed)
-    B, sizes = len(lengths), SCHEMA.sizes()
+    B, sizes = len(lengths), schema.sizes()
     mask_BT = np.arange(T) < np.array(lengths)[:, None]
     mask_BK = np.arange(K) < K - np.arange(B)[:, None] % K
     mask_BK[B - 1 :] &= B == 1
 
-    def ids(name: str, mask: np.ndarray) -> np.ndarray:
-        return np.where(mask, rng.integers(FIRST_REAL, sizes[name], mask.shape), 0).astype(np.int32)
+    def values(field: Field, mask: np.ndarray) -> np.ndarray:
+        shape, dtype = shaped(field, *mask.shape)
+        mask = mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
+        if isinstance(field, Dense):
+            drawn = rng.normal(size=shape)
+            drawn = np.where(rng.random(shape) < 0.3, np.nan, drawn) if field.scale else drawn
+        else:
+            drawn = rng.integers(FIRST_REAL, sizes[field.name], shape)
+            if field.most:
+                mask = mask & (np.arange(field.most) < rng.integers(0, field.most + 1, (*shape[:-1], 1)))
+        return np.where(mask, drawn, 0).astype(dtype)
 
-    def numbers(mask: np.ndarray) -> np.ndarray:
-        return np.where(mask, rng.normal(size=mask.shape), 0).astype(np.float32)
-
-    behaviours = [b.name for b in SCHEMA.behaviours]
+    events, of_candidates = schema.event_fields, (*schema.event_fields, *schema.side("candidate"))
     return Batch(
-        user={"city": ids("city", mask_BK[:, 0]), "age": numbers(mask_BK[:, 0])},
-        history={name: ids(name, mask_BT) for name in behaviours},
-        candidate={name: ids(name, mask_BK) for name in (*behaviours, "slot")} | {"price": numbers(mask_BK)},
+        user={f.name: values(f, mask_BK[:, 0]) for f in schema.side("user")},
+        history={f.name: values(f, mask_BT) for f in events},
+        candidate={f.name: values(f, mask_BK) for f in of_candidates},
         mask_BT=mask_BT,
         mask_BK=mask_BK,
         label_BK=np.where(mask_BK, rng.integers(0, 2, (B, K)), 0).astype(np.float32),
-        negative={name: ids(name, mask_BT) for name in behaviours} if negatives else None,
+        negative={f.name: values(f, mask_BT) for f in events} if negatives else None,
         hist_label_BT=np.where(mask_BT, rng.integers(0, 2, (B, T)), 0).astype(np.float32),
     )
 
 
 def with_ids(arrays: dict[str, np.ndarray], mask: np.ndarray, id: int) -> dict[str, np.ndarray]:
     """The same arrays with every id replaced by `id` where mask is True."""
-    return {n: np.where(mask, np.int32(id), a) if a.dtype == np.int32 else a for n, a in arrays.items()}
+
+    def replaced(array: np.ndarray) -> np.ndarray:
+        wide = mask.reshape(mask.shape + (1,) * (array.ndim - mask.ndim))
+        return np.where(wide, np.int32(id), array) if array.dtype == np.int32 else array
+
+    return {name: replaced(array) for name, array in arrays.items()}
 
 
 def more_padding(batch: Batch, extra: int) -> Batch:
     """The same batch with `extra` more padded history slots."""
 
     def pad(tree: Any) -> Any:
-        return jax.tree.map(lambda a: np.pad(a, ((0, 0), (0, extra))), tree)
+        return jax.tree.map(lambda a: np.pad(a, ((0, 0), (0, extra), *((0, 0),) * (a.ndim - 2))), tree)
 
     return batch.replace(
         history=pad(batch.history),

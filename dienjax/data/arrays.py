@@ -1,21 +1,23 @@
 """Ready-made padded arrays as a dataset, for data that comes without a log."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from dienjax.batch import Batch
+from dienjax.batch import Batch, shaped
+from dienjax.data.histories import gather
 from dienjax.errors import nearest
-from dienjax.schema import Schema
+from dienjax.schema import Dense, Field, Schema
 
 
 class PaddedArrays:
     """N samples given as columns, in the form of DeepCTR's tutorials; everything is checked here, once.
 
-    Columns, for each behaviour `b` of the schema: `hist_b` ids [N, T] right-padded with 0, oldest first; `b` the
-    candidates' ids, [N] or [N, K]; optionally `neg_hist_b` sampled negatives [N, T], for all behaviours or none.
-    Sparse and dense fields by their name: [N] for the user side, [N] or [N, K] for the candidate side.
+    Columns, for each field `b` of an event: `hist_b` ids [N, T] right-padded with 0, oldest first, or numbers; `b` the
+    candidates', [N] or [N, K]; optionally `neg_hist_b` sampled negatives [N, T], for all of these fields or none.
+    Other fields by their name: [N] for the user side, [N] or [N, K] for the candidate side. A set of up to M ids has
+    one more axis, right-padded with 0; a number that has a scale may be NaN, missing.
     Optionally `hist_length` [N], the number of real behaviours (otherwise: the item's id is not 0), and
     `hist_label` [N, T], 1 where a behaviour was a positive signal.
 
@@ -33,26 +35,18 @@ class PaddedArrays:
     def __init__(self, schema: Schema, columns: Mapping[str, Any], label: Any = None, user: Any = None) -> None:
         self.schema = schema
         arrays = {str(name): np.asarray(value) for name, value in columns.items()}
-        self.has_negatives = any(f"neg_hist_{b.name}" in arrays for b in schema.behaviours)
+        self.has_negatives = any(f"neg_hist_{f.name}" in arrays for f in schema.event_fields)
         _check_names(schema, arrays, self.has_negatives)
         N, T = _history_shape(arrays, schema)
         K = arrays[schema.item].shape[1] if arrays[schema.item].ndim == 2 else 1
 
-        sizes = schema.sizes()
-        self.history = {b.name: _ids(arrays, f"hist_{b.name}", (N, T), sizes[b.name]) for b in schema.behaviours}
-        self.negative = {
-            b.name: _ids(arrays, f"neg_hist_{b.name}", (N, T), sizes[b.name])
-            for b in schema.behaviours
-            if self.has_negatives
-        }
-        self.candidate = {b.name: _ids(arrays, b.name, (N, K), sizes[b.name]) for b in schema.behaviours}
-        self.user: dict[str, np.ndarray] = {}
-        for sparse in schema.sparse:
-            side, shape = (self.user, (N,)) if sparse.of == "user" else (self.candidate, (N, K))
-            side[sparse.name] = _ids(arrays, sparse.name, shape, sizes[sparse.name])
-        for dense in schema.dense:
-            side, shape = (self.user, (N,)) if dense.of == "user" else (self.candidate, (N, K))
-            side[dense.name] = _numbers(arrays[dense.name], dense.name, shape)
+        def of(fields: Iterable[Field], prefix: str, *axes: int) -> dict[str, np.ndarray]:
+            return {f.name: _column(arrays, f"{prefix}{f.name}", schema, f, axes) for f in fields}
+
+        self.history = of(schema.event_fields, "hist_", N, T)
+        self.negative = of(schema.event_fields, "neg_hist_", N, T) if self.has_negatives else {}
+        self.candidate = of((*schema.event_fields, *schema.side("candidate")), "", N, K)
+        self.user = of(schema.side("user"), "", N)
 
         self.length_N = _lengths(arrays, self.history[schema.item])
         _refuse_holes(f"hist_{schema.item}", self.history[schema.item], self.length_N)
@@ -80,7 +74,9 @@ class PaddedArrays:
         slot_BT = (np.maximum(length_B1 - T, 0) + slot_T) * mask_BT
 
         def cut(array_NT: np.ndarray) -> np.ndarray:
-            return array_NT[index_B[:, None], slot_BT] * mask_BT
+            return gather(
+                array_NT.reshape(-1, *array_NT.shape[2:]), index_B[:, None] * array_NT.shape[1] + slot_BT, mask_BT
+            )
 
         return Batch(
             user={name: column[index_B] for name, column in self.user.items()},
@@ -95,8 +91,8 @@ class PaddedArrays:
 
 
 def _check_names(schema: Schema, arrays: Mapping[str, np.ndarray], has_negatives: bool) -> None:
-    needed = [f"hist_{b.name}" for b in schema.behaviours] + schema.field_names
-    negatives = [f"neg_hist_{b.name}" for b in schema.behaviours]
+    needed = [f"hist_{f.name}" for f in schema.event_fields] + schema.field_names
+    negatives = [f"neg_hist_{f.name}" for f in schema.event_fields]
     expected = needed + (negatives if has_negatives else [])
     for name in expected:
         if name not in arrays:
@@ -117,6 +113,16 @@ def _history_shape(arrays: Mapping[str, np.ndarray], schema: Schema) -> tuple[in
     return arrays[name].shape
 
 
+def _column(
+    arrays: Mapping[str, np.ndarray], name: str, schema: Schema, field: Field, axes: tuple[int, ...]
+) -> np.ndarray:
+    """The checked array of a field."""
+    shape, _ = shaped(field, *axes)
+    if isinstance(field, Dense):
+        return _numbers(arrays[name], name, shape, field.scale is not None)
+    return _ids(arrays, name, shape, schema.table(field.table).size)
+
+
 def _ids(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], size: int) -> np.ndarray:
     """int32 ids of the shape; [N] is taken as [N, 1]."""
     array = _shaped(arrays[name], name, shape)
@@ -135,21 +141,22 @@ def _ids(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], si
     return array.astype(np.int32)
 
 
-def _numbers(array: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Finite float32 numbers of the shape; [N] is taken as [N, 1]."""
+def _numbers(array: np.ndarray, name: str, shape: tuple[int, ...], missing: bool = False) -> np.ndarray:
+    """Finite float32 numbers of the shape, or NaN where it may be `missing`; [N] is taken as [N, 1]."""
     array = _shaped(array, name, shape)
     try:
         numbers = array.astype(np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(f"PaddedArrays: {name!r}: {error}") from error
-    if not np.isfinite(numbers).all():
-        at = tuple(map(int, np.argwhere(~np.isfinite(numbers))[0]))
+    finite = np.isfinite(numbers) | (missing & np.isnan(numbers))
+    if not finite.all():
+        at = tuple(map(int, np.argwhere(~finite)[0]))
         raise ValueError(f"PaddedArrays: {name!r} holds {numbers[at]} at {at}; expected finite numbers")
     return numbers
 
 
 def _shaped(array: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    allowed = (shape, shape[:1]) if shape[1:] == (1,) else (shape,)
+    allowed = (shape, (shape[0], *shape[2:])) if shape[1:2] == (1,) else (shape,)
     if array.shape not in allowed:
         raise ValueError(f"PaddedArrays: {name!r} has shape {array.shape}; expected {' or '.join(map(str, allowed))}")
     return array.reshape(shape)

@@ -17,15 +17,15 @@ def window_rows(start_B: np.ndarray, end_B: np.ndarray, T: int) -> tuple[np.ndar
 
 
 def gather(column_E: np.ndarray, row_BT: np.ndarray, mask_BT: np.ndarray) -> np.ndarray:
-    """Values [B, T] of a column at the rows, 0 where the mask is False; the column's dtype is kept."""
-    value_BT = np.take(column_E, row_BT)
-    value_BT *= mask_BT
+    """Values [B, T, ...] of a column [E, ...] at the rows, 0 where the mask is False; the column's dtype is kept."""
+    value_BT = np.take(column_E, row_BT, axis=0)
+    np.copyto(value_BT, 0, where=~mask_BT.reshape(mask_BT.shape + (1,) * (value_BT.ndim - mask_BT.ndim)))
     return value_BT
 
 
 def scatter(value_M: np.ndarray, mask_BT: np.ndarray) -> np.ndarray:
-    """Values [B, T] of M in the places where the mask is True, in their order, and 0 elsewhere."""
-    value_BT = np.zeros(mask_BT.shape, value_M.dtype)
+    """Values [B, T, ...] of M in the places where the mask is True, in their order, and 0 elsewhere."""
+    value_BT = np.zeros((*mask_BT.shape, *value_M.shape[1:]), value_M.dtype)
     value_BT[mask_BT] = value_M
     return value_BT
 

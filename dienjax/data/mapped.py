@@ -15,17 +15,26 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Blocks:
-    """A column that is computed block by block, so that it is never in memory as a whole; it can be iterated again."""
+    """A column that is computed block by block, so that it is never in memory as a whole; it can be iterated again.
+
+    Attributes:
+      width: how many values a row has side by side; 0 for one that has no axis for them.
+    """
 
     length: int
     dtype: np.dtype
     blocks: Callable[[], Iterator[np.ndarray]]
+    width: int = 0
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return self.blocks()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.length, self.width) if self.width else (self.length,)
 
 
 Column: TypeAlias = np.ndarray | Blocks
@@ -39,7 +48,7 @@ def save_array(record: Callable[[Path], Callable[[Any], None]], file: Path, colu
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     dtype, add, header, written = np.dtype(column.dtype), record(file), io.BytesIO(), 0
-    shape = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (len(column),)}
+    shape = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": column.shape}
     np.lib.format.write_array_header_1_0(header, shape)
     with open(file, "wb") as out:
         out.write(header.getvalue())
@@ -53,12 +62,12 @@ def save_array(record: Callable[[Path], Callable[[Any], None]], file: Path, colu
         raise RuntimeError(f"{file.name} has {written} rows; expected {len(column)}")
 
 
-def load_array(file: Path, length: int | None, *dtypes: type) -> np.ndarray:
-    """The memory-mapped array [length] of a file, of one of the dtypes.
+def load_array(file: Path, length: int | None, *dtypes: type, width: int = 0) -> np.ndarray:
+    """The memory-mapped array [length], or [length, width], of a file, of one of the dtypes.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is damaged, or holds another dtype or length.
+      ValueError: the file is damaged, or holds another dtype, length or width.
     """
     if not file.is_file():
         raise FileNotFoundError(f"Store.open: {str(file)!r} is missing, the store is incomplete: {AGAIN}")
@@ -66,10 +75,13 @@ def load_array(file: Path, length: int | None, *dtypes: type) -> np.ndarray:
         array = np.lib.format.open_memmap(file, mode="r")
     except Exception as error:  # NumPy raises errors of every type for the header of a damaged file
         raise ValueError(f"Store.open: {str(file)!r} cannot be read ({error}): {AGAIN}") from error
-    if array.dtype not in dtypes or array.ndim != 1 or array.offset + array.nbytes != file.stat().st_size:
+    row = (width,) if width else ()
+    fits = array.ndim == 1 + len(row) and array.shape[1:] == row and array.flags.c_contiguous
+    if array.dtype not in dtypes or not fits or array.offset + array.nbytes != file.stat().st_size:
+        dimensions = f"rows of {width}" if width else "one dimension"
         raise ValueError(
             f"Store.open: {str(file)!r} holds {array.dtype.str} in the shape {array.shape}; expected "
-            f"{' or '.join(np.dtype(d).str for d in dtypes)} in one dimension that fills the file: {AGAIN}"
+            f"{' or '.join(np.dtype(d).str for d in dtypes)} in {dimensions} that fills the file: {AGAIN}"
         )
     if length is not None and len(array) != length:
         raise ValueError(f"Store.open: {str(file)!r} has {len(array)} rows; expected {length}: {AGAIN}")

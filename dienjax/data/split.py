@@ -87,7 +87,7 @@ class StoreSplit:
         """The fields [M] of drawn events; the items' ids from a table of all items, which is smaller than the log."""
         fields = {name: column for name, column in self.store.events.items() if name != self.schema.item}
         ids = {self.schema.item: np.take(self.id_I, item_M1[:, 0])}
-        return ids | {name: np.take(column, row_M1[:, 0]) for name, column in fields.items()}
+        return ids | {name: np.take(column, row_M1[:, 0], axis=0) for name, column in fields.items()}
 
     def _candidates(
         self, index_B: np.ndarray, user_B: np.ndarray, end_B: np.ndarray, epoch: int

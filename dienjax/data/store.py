@@ -8,7 +8,7 @@ splits/<split>/user.npy, end.npy, and with fixed candidates time.npy, first.npy,
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dienjax.batch import shaped
 from dienjax.data.mapped import AGAIN, Column, load_array, save_array
 from dienjax.data.values import read_values
 from dienjax.errors import nearest
-from dienjax.schema import Behaviour, Dense, Schema, Side, Sparse, check_names
+from dienjax.schema import Field, Schema, check_names
 from dienjax.storage.files import read_object, sha256
 from dienjax.storage.folders import Purpose, check_free, is_empty, new_folder
 from dienjax.storage.manifest import FILE as MANIFEST
@@ -38,7 +39,7 @@ class Candidates:
     Attributes:
       first: [N + 1] where the candidates of each sample begin (int64).
       time_N: when they were shown.
-      field: ids (int32) or dense values (float32) [C] by field name.
+      field: ids (int32) or numbers (float32) [C] by field name, of a set [C, M].
       label_C: float32, 1 where the candidate was clicked.
     """
 
@@ -71,12 +72,12 @@ class Store:
       schema: its fields; events hold the behaviours, users the user side, candidates their own side.
       info: protocol, seed, counts, what was left out and why.
       offsets: [U + 1] first event row of each user (int64).
-      events: int32 ids [E] by behaviour name, sorted by (user, time).
+      events: int32 ids [E], or of a set [E, M], and float32 numbers [E] by field name, sorted by (user, time).
       time_E: time of each event (int64 or float64).
       raw_item_E: which of the log's items each event is (int32); unlike an id it tells unknown items apart.
       train_row: the rows of the events that training knows, from which its negatives are drawn (int64, ascending); all
         rows if those have only one item.
-      users: ids (int32) or dense values (float32) [U] by field name.
+      users: ids (int32) or numbers (float32) [U] by field name, of a set [U, M].
       hist_label_E: float32, 1 where an event was a positive signal; None if the log does not say.
       digest: SHA-256 of the manifest, which has that of every file: stores with the same digest are equal.
     """
@@ -146,11 +147,11 @@ class Store:
             schema=schema,
             info=info,
             offsets=offsets,
-            events={b.name: load_array(path / "events" / f"{b.name}.npy", E, np.int32) for b in schema.behaviours},
+            events=_columns(path / "events", E, schema.event_fields),
             time_E=load_array(path / "time.npy", E, *TIMES),
             raw_item_E=load_array(path / "raw_item.npy", E, np.int32),
             train_row=load_array(path / "train_row.npy", None, np.int64),
-            users={f.name: load_array(path / "users" / f"{f.name}.npy", U, _dtype(f)) for f in side(schema, "user")},
+            users=_columns(path / "users", U, schema.side("user")),
             hist_label_E=load_array(labels, E, np.float32) if info["hist_label"] else None,
             digest=digest,
         )
@@ -201,8 +202,7 @@ class Store:
             return Samples(user_N, end_N)
         first = load_array(folder / "first.npy", N + 1, np.int64)
         C = int(first[-1])
-        fields = (*self.schema.behaviours, *side(self.schema, "candidate"))
-        field = {f.name: load_array(folder / "candidate" / f"{f.name}.npy", C, _dtype(f)) for f in fields}
+        field = _columns(folder / "candidate", C, (*self.schema.event_fields, *self.schema.side("candidate")))
         time_N, label_C = load_array(folder / "time.npy", N, *TIMES), load_array(folder / "label.npy", C, np.float32)
         return Samples(user_N, end_N, Candidates(first, time_N, field, label_C))
 
@@ -222,12 +222,6 @@ class Store:
         """Each user's id in the log, by user row."""
         with self._unchanged():
             return read_values(self.path, "users.parquet", read_manifest(self.path))["value"]
-
-
-def side(schema: Schema, of: Side) -> list[Sparse | Dense]:
-    """The sparse and dense fields of the users, or of the candidates."""
-    fields: tuple[Sparse | Dense, ...] = (*schema.sparse, *schema.dense)
-    return [f for f in fields if f.of == of]
 
 
 def is_store(path: Path) -> bool:
@@ -287,8 +281,14 @@ def write_store(
     return replace(store, path=path)  # its arrays stay what was written here, whoever replaces the folder now
 
 
-def _dtype(field: Behaviour | Sparse | Dense) -> type:
-    return np.float32 if isinstance(field, Dense) else np.int32
+def _columns(folder: Path, length: int, fields: Iterable[Field]) -> dict[str, np.ndarray]:
+    """The columns of fields by name."""
+
+    def column(field: Field) -> np.ndarray:
+        shape, dtype = shaped(field)
+        return load_array(folder / f"{field.name}.npy", length, dtype, width=shape[0] if shape else 0)
+
+    return {f.name: column(f) for f in fields}
 
 
 def _digest(path: Path) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from flax import linen as nn
 
 from dienjax.batch import Array, Batch
-from dienjax.models.embedding import Embedded, behaviours, features
+from dienjax.models.embedding import Embedded, events, features
 from dienjax.schema import PADDING, Schema
 from dienjax.training.metrics import Task
 
@@ -69,7 +69,7 @@ def graphs(model: nn.Module, variables: Any, task: Task, B: Any, T: Any, K: Any)
         user_BU = features(schema, tables, "user", arrays, mask_BT.shape[:1])
         no_BKE = jnp.zeros((mask_BT.shape[0], 0, 0))
         no_BK = jnp.zeros(no_BKE.shape[:2], bool)
-        e = Embedded(behaviours(schema, tables, history), no_BKE, user_BU, no_BKE, mask_BT, no_BK)
+        e = Embedded(events(schema, tables, history), no_BKE, user_BU, no_BKE, mask_BT, no_BK)
         state_BTH: Any = model.apply(variables, e, method="encode")
         return {STATES: state_BTH, MASK: mask_BT} | ({USER: user_BU} if user_BU.shape[1] else {})
 
@@ -79,7 +79,7 @@ def graphs(model: nn.Module, variables: Any, task: Task, B: Any, T: Any, K: Any)
         B, K = arrays[schema.item].shape
         user_BU = arrays.get(USER, jnp.zeros((B, 0)))
         context_BKC = features(schema, tables, "candidate", arrays, (B, K))
-        candidate_BKE = behaviours(schema, tables, arrays)
+        candidate_BKE = events(schema, tables, arrays)
         e = Embedded(state_BTH, candidate_BKE, user_BU, context_BKC, mask_BT, jnp.ones((B, K), bool))
         logit_BK: Any = model.apply(variables, state_BTH, e, method="score")
         return {output: logit_BK if task == "regression" else nn.sigmoid(logit_BK)}

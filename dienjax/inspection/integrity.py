@@ -3,7 +3,7 @@
 import numpy as np
 
 from dienjax.data.mapped import BLOCK, in_blocks, release
-from dienjax.data.store import Candidates, Store, side
+from dienjax.data.store import Candidates, Store
 from dienjax.schema import UNKNOWN, Behaviour, Side, Sparse
 
 
@@ -24,7 +24,7 @@ def check(store: Store) -> None:
 
 def id_fields(store: Store, of: Side) -> list[Sparse]:
     """The sparse fields of the users, or of the candidates."""
-    return [field for field in side(store.schema, of) if isinstance(field, Sparse)]
+    return [field for field in store.schema.side(of) if isinstance(field, Sparse)]
 
 
 def _check_offsets(store: Store) -> None:

@@ -9,7 +9,7 @@ from flax import linen as nn
 from flax import struct
 
 from dienjax.batch import Array, Batch
-from dienjax.schema import UNKNOWN, Schema, Side
+from dienjax.schema import PADDING, UNKNOWN, Dense, Field, Pool, Scale, Schema, Side
 
 
 @struct.dataclass
@@ -44,28 +44,55 @@ class Embedded:
 def embed(schema: Schema, tables: Tables, batch: Batch) -> Embedded:
     """Look every field of a batch up in its table; fields of one table share its rows."""
     return Embedded(
-        history_BTE=behaviours(schema, tables, batch.history),
-        candidate_BKE=behaviours(schema, tables, batch.candidate),
+        history_BTE=events(schema, tables, batch.history),
+        candidate_BKE=events(schema, tables, batch.candidate),
         user_BU=features(schema, tables, "user", batch.user, batch.mask_BK.shape[:1]),
         context_BKC=features(schema, tables, "candidate", batch.candidate, batch.mask_BK.shape),
         mask_BT=batch.mask_BT,
         mask_BK=batch.mask_BK,
-        negative_BTE=None if batch.negative is None else behaviours(schema, tables, batch.negative),
+        negative_BTE=None if batch.negative is None else events(schema, tables, batch.negative),
     )
 
 
-def behaviours(schema: Schema, tables: Tables, arrays: Mapping[str, Array]) -> jax.Array:
-    """The behaviours' vectors side by side, [..., E], of the ids [...] of each behaviour."""
-    return jnp.concatenate([look_up(tables[f.table], arrays[f.name]) for f in schema.behaviours], axis=-1)
+def events(schema: Schema, tables: Tables, arrays: Mapping[str, Array]) -> jax.Array:
+    """The vectors of events [..., E], their fields side by side, from the ids and numbers [...] of each field."""
+    return jnp.concatenate([vectors(tables, f, arrays[f.name]) for f in schema.event_fields], axis=-1)
 
 
 def features(
     schema: Schema, tables: Tables, of: Side, arrays: Mapping[str, Array], shape: tuple[Any, ...]
 ) -> jax.Array:
     """The sparse and dense features of one side, side by side, [*shape, F]; F = 0 where there are none."""
-    parts = [look_up(tables[f.table], arrays[f.name]) for f in schema.sparse if f.of == of]
-    parts += [arrays[f.name][..., None] for f in schema.dense if f.of == of]
+    parts = [vectors(tables, f, arrays[f.name]) for f in schema.side(of)]
     return jnp.concatenate(parts, axis=-1) if parts else jnp.zeros((*shape, 0))
+
+
+def vectors(tables: Tables, field: Field, array: Array) -> jax.Array:
+    """What a model sees of a field, [..., D]: the row of an id, the pooled rows of a set, or a number."""
+    if isinstance(field, Dense):
+        return number(array, field.scale)
+    rows = look_up(tables[field.table], array)
+    return pooled(rows, array != PADDING, field.pool) if field.most else rows
+
+
+def number(array: Array, scale: Scale | None) -> jax.Array:
+    """A number as it is, [..., 1]; with a scale the scaled number, 0 if it is missing, and whether it is, [..., 2]."""
+    if scale is None:
+        return array[..., None]
+    missing = jnp.isnan(array)
+    known = jnp.where(missing, 0, array)  # so that no NaN reaches a gradient
+    known = jnp.log1p(jnp.maximum(known, 0)) if scale.log else known
+    return jnp.stack([jnp.where(missing, 0, (known - scale.mean) / scale.std), missing.astype(known.dtype)], axis=-1)
+
+
+def pooled(rows: jax.Array, mask: Array, pool: Pool) -> jax.Array:
+    """The mean, sum or maximum [..., D] of rows [..., M, D] where the mask [..., M] is True; 0 where it never is."""
+    mask = mask[..., None]
+    if pool == "max":
+        most = jnp.max(jnp.where(mask, rows, jnp.finfo(rows.dtype).min), axis=-2)
+        return jnp.where(mask.any(axis=-2), most, 0)
+    total = jnp.sum(jnp.where(mask, rows, 0), axis=-2)
+    return total if pool == "sum" else total / jnp.maximum(mask.sum(axis=-2), 1)
 
 
 def look_up(table: jax.Array | ScaledRows, ids: Array) -> jax.Array:

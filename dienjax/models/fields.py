@@ -26,8 +26,8 @@ class Field:
 
 def of_fields(schema: Schema, fields: Fields) -> list[Field]:
     """One entry for all behaviours side by side, or one for each."""
-    widths = [schema.table(b.table).dim for b in schema.behaviours]
+    widths = [schema.width(f) for f in schema.event_fields]
     if fields == "joined":
         return [Field("", 0, sum(widths))]
     starts = [sum(widths[:i]) for i in range(len(widths))]
-    return [Field(f"_{b.name}", s, w) for b, s, w in zip(schema.behaviours, starts, widths, strict=True)]
+    return [Field(f"_{f.name}", s, w) for f, s, w in zip(schema.event_fields, starts, widths, strict=True)]

@@ -13,7 +13,7 @@ from flax import struct
 
 from dienjax.batch import Array, Batch
 from dienjax.data.arrays import PaddedArrays
-from dienjax.models.embedding import behaviours
+from dienjax.models.embedding import events
 from dienjax.training.prediction import table_arrays
 from dienjax.training.run import Run
 
@@ -140,7 +140,7 @@ def explain(run: Run | str | Path, rows: pd.DataFrame | Batch, variables: Any = 
 @lru_cache(maxsize=16)
 def _jitted_next(model: nn.Module) -> Any:
     def logits(variables: Any, state_NH: dict[str, Array], id_V: dict[str, Array]) -> Any:
-        behaviour_VE = behaviours(model.schema, variables["params"]["embedder"], id_V)
+        behaviour_VE = events(model.schema, variables["params"]["embedder"], id_V)
         return model.apply(variables, state_NH, behaviour_VE, method="next_logit")
 
     return jax.jit(logits)

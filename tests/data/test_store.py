@@ -302,11 +302,11 @@ def test_opening_meets_one_store_or_the_other(copy, log, roles, monkeypatch):
     """One that is replaced while it is opened is opened again."""
     real, replaced = store_module.load_array, []
 
-    def replaces(file, *rest):
+    def replaces(file, *rest, **how):
         if not replaced and file.name == "time.npy":
             replaced.append(True)
             replaced.append(prepare(log, copy, **roles, seed=5, force=True))
-        return real(file, *rest)
+        return real(file, *rest, **how)
 
     monkeypatch.setattr(store_module, "load_array", replaces)
     opened = Store.open(copy)

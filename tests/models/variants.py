@@ -48,27 +48,42 @@ SOURCES = {
     ),
 }
 """Variants that are named after their source, for the oracle alone: what each computes is theirs."""
-DICE_EVERYWHERE = ["DIN", "DIEN AGRU"]
+INPUTS = {
+    "DIN, every kind of field": DIN(builders.EVERY_KIND, softmax=True, **DIN_SIZES),
+    "DIEN, every kind of field": DIEN(builders.EVERY_KIND, state=4, auxiliary_activation="dice", **DIEN_SIZES),
+    "DIEN, each field": DIEN(builders.EVERY_KIND, fields="separate", auxiliary="inner", **DIN_SIZES),
+}
+"""Models of sets and of numbers of events."""
+DICE_EVERYWHERE = ["DIN", "DIEN AGRU", "DIEN, every kind of field"]
 DIENS = [name for name in VARIANTS if name.startswith("DIEN")]
 
 
 @functools.cache
 def variables(name: str) -> dict[str, Any]:
-    return builders.random_variables((VARIANTS | SOURCES)[name], builders.make_batch())
+    return builders.random_variables(model(name), batch(name))
+
+
+def model(name: str) -> Any:
+    return (VARIANTS | INPUTS | SOURCES)[name]
+
+
+def batch(name: str, *lengths: Any, **how: Any) -> Batch:
+    """A batch of the schema of a variant's model."""
+    return builders.make_batch(*lengths, schema=model(name).schema, **how)
 
 
 def evaluate(name: str, batch: Batch, **static: Any) -> Any:
     """The output at inference."""
-    return builders.apply((VARIANTS | SOURCES)[name], variables(name), batch, **static)
+    return builders.apply(model(name), variables(name), batch, **static)
 
 
 @functools.cache
 def _gradient(name: str, dtype: str) -> Any:
-    model = (VARIANTS | SOURCES)[name].clone(dtype=dtype)
+    of_dtype = model(name).clone(dtype=dtype)
 
     def objective(params: Any, batch: Batch) -> Any:
         all_variables = variables(name) | {"params": params}
-        output, stats = model.apply(all_variables, batch, train=True, mutable="batch_stats")
+        output, stats = of_dtype.apply(all_variables, batch, train=True, mutable="batch_stats")
         loss, _ = total_loss(output, batch, params, LossConfig())
         return loss, (output.logit_BK, stats)
 
