@@ -19,7 +19,7 @@ class Batch:
 
     Attributes:
       user: ids (int32) and numbers (float32) of the user, by field name, each [B]. Wherever a field is a set of up to M
-        ids it has one more axis, as [B, M], right-padded with id 0; a number that has a scale may be NaN, missing.
+        ids it has one more axis, as [B, M], with id 0 where it has fewer; a number with a scale may be NaN, missing.
       history: ids and numbers of the past behaviours by field name, each [B, T], oldest first.
       candidate: ids and numbers of the candidates by field name, each [B, K].
       mask_BT: True where a behaviour is real.

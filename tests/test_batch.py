@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 import builders
-from builders import SCHEMA, make_batch
+from builders import EVERY_KIND, SCHEMA, make_batch
 from dienjax.batch import Batch
 
 
-def changed(group, name, of):
+def changed(group, name, of, schema=SCHEMA):
     """A batch whose array `name` of `group` went through `of`; of=None removes it."""
-    batch = make_batch()
+    batch = make_batch(schema=schema)
     arrays = dict(getattr(batch, group))
     value = arrays.pop(name, None)
     return batch.replace(**{group: arrays if of is None else arrays | {name: of(value)}})
@@ -126,13 +126,35 @@ def test_accepts(name):
     ACCEPTED[name].check(SCHEMA)
 
 
-def test_abstract_has_the_shapes_of_a_batch():
+def test_sets_and_numbers_of_events():
+    batch = make_batch(schema=EVERY_KIND)
+    batch.check(EVERY_KIND)
+    assert batch.history["tags"].shape == (6, 4, 3) and batch.candidate["price"].shape == (6, 3)
+    assert batch.user["hobbies"].shape == (6, 2) and batch.candidate["slot"].shape == (6, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "message"),
+    [
+        ("dwell", set_at((2, 1), np.nan), r"\['dwell'\] holds nan at \(2, 1\); expected finite numbers"),
+        ("price", set_at((2, 1), np.inf), r"\['price'\] holds inf at \(2, 1\)"),
+        ("tags", lambda a: a[..., 0], r"\['tags'\] has shape \(6, 4\); expected \(6, 4, 3\)"),
+        ("tags", set_at((2, 1, 0), 9), r"\['tags'\] holds id 9 at \(2, 1, 0\); its table has ids 0 to 8"),
+    ],
+)
+def test_refuses_sets_and_numbers(name, of, message):
+    with pytest.raises(ValueError, match=rf"Batch.history{message}"):
+        changed("history", name, of, EVERY_KIND).check(EVERY_KIND)
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, EVERY_KIND], ids=["ids", "every kind"])
+def test_abstract_has_the_shapes_of_a_batch(schema):
     def shapes(batch):
         return jax.tree.map(lambda a: (a.shape, a.dtype), batch)
 
-    full = make_batch().replace(hist_label_BT=None)
-    assert shapes(Batch.abstract(SCHEMA, 6, 4, 3, negatives=True)) == shapes(full)
-    assert shapes(Batch.abstract(SCHEMA, 6, 4, 3)) == shapes(full.replace(negative=None))
+    full = make_batch(schema=schema).replace(hist_label_BT=None)
+    assert shapes(Batch.abstract(schema, 6, 4, 3, negatives=True)) == shapes(full)
+    assert shapes(Batch.abstract(schema, 6, 4, 3)) == shapes(full.replace(negative=None))
 
 
 def test_abstract_takes_symbolic_dimensions():

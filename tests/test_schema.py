@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from builders import SCHEMA
-from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+from builders import EVERY_KIND, SCHEMA
+from dienjax.schema import Behaviour, Dense, Scale, Schema, Sparse, Table
 
 ITEM = Table("item", 10)
 FIELDS = {"tables": (ITEM,), "behaviours": (Behaviour("item"),)}
 
 
-def test_json_round_trip():
-    schema = replace(SCHEMA, tables=(replace(SCHEMA.tables[0], digest="abc"), *SCHEMA.tables[1:]))
+@pytest.mark.parametrize("schema", [SCHEMA, EVERY_KIND], ids=["ids", "every kind"])
+def test_json_round_trip(schema):
+    schema = replace(schema, tables=(replace(schema.tables[0], digest="abc"), *schema.tables[1:]))
     text = json.dumps(schema.to_json())
     assert Schema.from_json(json.loads(text)) == schema
     assert Schema.from_json(json.loads(text)).hash == schema.hash
@@ -63,6 +64,14 @@ DIFFERENCES = {
         replace(SCHEMA, dense=(Dense("age"), Dense("price"))),
         "- dense price: of candidate\n+ dense price: of user",
     ),
+    "a set": (
+        replace(SCHEMA, behaviours=(SCHEMA.behaviours[0], replace(SCHEMA.behaviours[1], most=3, pool="max"))),
+        "- behaviour 1 category: reads category\n+ behaviour 1 category: reads category, up to 3 ids, their max",
+    ),
+    "a scale": (
+        replace(SCHEMA, dense=(Dense("age", scale=Scale(1.0, 2.0)), SCHEMA.dense[1])),
+        "- dense age: of user\n+ dense age: of user, Scale(mean=1.0, std=2.0, log=False)",
+    ),
     "behaviour order": (
         replace(SCHEMA, behaviours=SCHEMA.behaviours[::-1]),
         "+ behaviour 0 category: reads category\n- behaviour 0 item: reads item\n"
@@ -97,6 +106,11 @@ REFUSED = {
     "true": ({"tables": (Table("item", 5, True),)}, "size 5 and dim True"),
     "a size beyond int32": ({"tables": (Table("item", 2**31),)}, "whole numbers up to 2147483647"),
     "a width beyond all": ({"tables": (Table("item", 5, 10**12),)}, "whole numbers up to 2147483647"),
+    "a set as the item": ({"behaviours": (Behaviour("item", most=3),)}, "the item 'item' is a set of ids"),
+    "misspelt pool": ({"sparse": (Sparse("x", "item", most=2, pool="men"),)}, r"most=2, pool='men'; .*'mean', 'sum'"),
+    "less than none": ({"sparse": (Sparse("x", "item", most=-1),)}, "most=-1, pool='mean'; expected a whole number"),
+    "an event's id": ({"sparse": (Sparse("x", "item", "event"),)}, "field 'x' is of 'event'; expected one of"),
+    "no spread": ({"dense": (Dense("x", scale=Scale(1.0, 0.0)),)}, r"Scale\(mean=1.0, std=0.0.*std above 0"),
     "no room": ({"tables": (Table("item", 1),)}, "size 1 and dim 18; expected size >= 2"),
     "no width": ({"tables": (Table("item", 5, 0),)}, "size 5 and dim 0; expected size >= 2 .* and dim >= 1"),
 }

@@ -17,7 +17,7 @@ class PaddedArrays:
     Columns, for each field `b` of an event: `hist_b` ids [N, T] right-padded with 0, oldest first, or numbers; `b` the
     candidates', [N] or [N, K]; optionally `neg_hist_b` sampled negatives [N, T], for all of these fields or none.
     Other fields by their name: [N] for the user side, [N] or [N, K] for the candidate side. A set of up to M ids has
-    one more axis, right-padded with 0; a number that has a scale may be NaN, missing.
+    one more axis, with 0 where it has fewer; a number that has a scale may be NaN, missing.
     Optionally `hist_length` [N], the number of real behaviours (otherwise: the item's id is not 0), and
     `hist_label` [N, T], 1 where a behaviour was a positive signal.
 

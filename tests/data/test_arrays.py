@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import builders
 from dienjax.data.arrays import PaddedArrays
 from dienjax.data.loader import Loader
 from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
@@ -41,6 +42,28 @@ def test_rows():
     assert batch.user["age"].tolist() == [2, 0.5]
     assert batch.label_BK.tolist() == [[1], [1]]
     assert batch.negative is None
+
+
+def test_sets_and_numbers_of_events():
+    """What a builder made, cut as a loader would and put together again."""
+    schema, made = builders.EVERY_KIND, builders.make_batch(schema=builders.EVERY_KIND)
+    arrays = {f"hist_{name}": value for name, value in made.history.items()}
+    arrays |= {f"neg_hist_{name}": value for name, value in made.negative.items()}
+    real_B = made.mask_BK.any(axis=1)
+    given = {name: value[real_B] for name, value in (arrays | made.user | made.candidate).items()}
+    data = PaddedArrays(schema, given, label=made.label_BK[real_B])
+    batch = data.rows(np.arange(real_B.sum()), 4, 0)
+    batch.check(schema)
+    for group in ("user", "history", "candidate", "negative"):
+        for name, value in getattr(made, group).items():
+            np.testing.assert_array_equal(getattr(batch, group)[name], value[real_B])
+    recent = data.rows(np.array([2]), 2, 0).history
+    np.testing.assert_array_equal(recent["tags"], made.history["tags"][2:3, 2:])
+    np.testing.assert_array_equal(recent["price"], made.history["price"][2:3, 2:])
+    with pytest.raises(ValueError, match=r"'hist_tags' has shape \(5, 4\); expected \(5, 4, 3\)"):
+        PaddedArrays(schema, given | {"hist_tags": given["hist_item"]})
+    with pytest.raises(ValueError, match=r"'hist_dwell' holds nan at \(0, 0\); expected finite numbers"):
+        PaddedArrays(schema, given | {"hist_dwell": np.full((5, 4), np.nan)})
 
 
 def test_candidates_lengths_and_negatives_through_a_loader():

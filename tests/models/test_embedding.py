@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import builders
-from dienjax.models.embedding import FeatureEmbedder, ScaledRows, embed, initial_rows, look_up
+from dienjax.models.embedding import FeatureEmbedder, ScaledRows, embed, initial_rows, look_up, number, pooled
+from dienjax.schema import Dense, Scale
 
 
 def test_embedding_tables_and_widths(schema, batch):
@@ -22,6 +23,62 @@ def test_embedding_tables_and_widths(schema, batch):
         np.testing.assert_array_equal(embedded, expected)
     np.testing.assert_array_equal(e.user_BU[:, 2], batch.user["age"])
     np.testing.assert_array_equal(e.context_BKC[:, :, 2], batch.candidate["price"])
+
+
+def test_sets_are_pooled_and_numbers_scaled():
+    """Every kind of field beside a loop in NumPy."""
+    schema, batch = builders.EVERY_KIND, builders.make_batch(schema=builders.EVERY_KIND)
+    variables = builders.random_variables(FeatureEmbedder(schema), batch)
+    e = builders.apply(FeatureEmbedder(schema), variables, batch)
+    table = {name: rows.astype(np.float64) for name, rows in variables["params"].items()}
+    over = {"mean": np.mean, "sum": np.sum, "max": np.max}
+
+    def vector(field, value):
+        if isinstance(field, Dense) and field.scale is None:
+            return [value]
+        if isinstance(field, Dense):
+            x = np.log1p(max(value, 0)) if field.scale.log else value
+            return [0, 1] if np.isnan(value) else [(x - field.scale.mean) / field.scale.std, 0]
+        if not field.most:
+            return table[field.table][value]
+        rows = [table[field.table][id] for id in value if id != 0]
+        return over[field.pool](rows, axis=0) if rows else np.zeros(table[field.table].shape[1])
+
+    def joined(fields, arrays, *at):
+        return np.concatenate([vector(field, arrays[field.name][at]) for field in fields])
+
+    missing = empty = 0
+    for b, t in np.argwhere(batch.mask_BT):
+        for arrays, found in ((batch.history, e.history_BTE), (batch.negative, e.negative_BTE)):
+            np.testing.assert_allclose(found[b, t], joined(schema.event_fields, arrays, b, t), rtol=1e-5)
+            missing += np.isnan(arrays["price"][b, t])
+            empty += not arrays["tags"][b, t].any()
+    assert missing and empty
+    for b, k in np.argwhere(batch.mask_BK):
+        np.testing.assert_allclose(e.candidate_BKE[b, k], joined(schema.event_fields, batch.candidate, b, k), rtol=1e-5)
+        np.testing.assert_allclose(
+            e.context_BKC[b, k], joined(schema.side("candidate"), batch.candidate, b, k), rtol=1e-5
+        )
+        np.testing.assert_allclose(e.user_BU[b], joined(schema.side("user"), batch.user, b), rtol=1e-5)
+    assert e.history_BTE.shape[-1] == sum(map(schema.width, schema.event_fields)) == 3 + 2 + 2 + 2 + 1
+
+
+@pytest.mark.parametrize("pool", ["mean", "sum", "max"])
+def test_the_order_and_the_padding_of_a_set_change_nothing(pool):
+    rows = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    mask = np.array([True, True, False, True])
+    expected = pooled(rows, mask, pool)
+    others = np.where(mask[:, None], rows, 7.0)[[3, 2, 0, 1]]
+    np.testing.assert_allclose(pooled(others, mask[[3, 2, 0, 1]], pool), expected, rtol=1e-6)
+    gradient = jax.grad(lambda rows: pooled(rows, np.zeros(4, bool), pool).sum())(rows)
+    np.testing.assert_array_equal(gradient, np.zeros_like(rows))
+
+
+def test_a_missing_number_has_a_finite_gradient():
+    def seen(x):
+        return number(x, Scale(1.0, 2.0, log=True)).sum()
+
+    np.testing.assert_allclose(jax.grad(seen)(np.array([np.nan, 1.0, -3.0], np.float32)), [0, 0.25, 0], atol=1e-6)
 
 
 def test_embedding_starts_at_unit_length_on_average():

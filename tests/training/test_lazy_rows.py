@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from builders import EVERY_KIND
 from dienjax.batch import Batch
 from dienjax.models import DIEN, DIN
 from dienjax.schema import PADDING, UNKNOWN, Behaviour, Dense, Schema, Sparse, Table
@@ -27,6 +28,7 @@ SCHEMA = Schema(
 MODELS = {
     "DIN": DIN(SCHEMA, attention_hidden=(4,), attention_activation="sigmoid", tower=(4,), dropout=0.3),
     "DIEN": DIEN(SCHEMA, attention="bilinear", auxiliary_hidden=(4,), tower=(4,), dropout=0.3),
+    "every kind of field": DIEN(EVERY_KIND, attention="bilinear", auxiliary_hidden=(4,), tower=(4,), state=3),
 }
 OPTIMIZERS = {
     name: make_optimizer(OptimizerConfig(name, learning_rate=0.1, clip_norm=clip), 1, 1)
@@ -68,7 +70,9 @@ def lazy_step(model, optimizer):
 
 @functools.cache
 def initial(model):
-    return jax.tree.map(np.array, init_state(MODELS[model], optax.identity(), random_batch(0), KEY))
+    return jax.tree.map(
+        np.array, init_state(MODELS[model], optax.identity(), random_batch(0, schema=MODELS[model].schema), KEY)
+    )
 
 
 def start(model, optimizer):
@@ -91,16 +95,23 @@ def assert_close(got, expected):
 
 def assert_lazy_equals_dense(model, optimizer, batches):
     dense = run(dense_step(model, optimizer), start(model, optimizer), batches)
-    lazy = run(lazy_step(model, optimizer), start(model, optimizer), [renumber(b, SCHEMA) for b in batches])
+    lazy = run(
+        lazy_step(model, optimizer), start(model, optimizer), [renumber(b, MODELS[model].schema) for b in batches]
+    )
     assert_close(lazy, dense)
 
 
 @pytest.mark.parametrize(
     ("model", "optimizer"),
-    [("DIN", "sgd"), pytest.param("DIN", "adagrad", marks=pytest.mark.slow), ("DIEN", "rowwise_adagrad")],
+    [
+        ("DIN", "sgd"),
+        pytest.param("DIN", "adagrad", marks=pytest.mark.slow),
+        ("DIEN", "rowwise_adagrad"),
+        ("every kind of field", "sgd"),
+    ],
 )
 def test_equals_the_ordinary_step(model, optimizer):
-    batches = [random_batch(seed) for seed in range(4)]
+    batches = [random_batch(seed, schema=MODELS[model].schema) for seed in range(4)]
     batches[1] = batches[1].replace(mask_BT=np.zeros_like(batches[1].mask_BT))
     batches[2] = nothing_real(batches[2])
     assert_lazy_equals_dense(model, optimizer, batches)
