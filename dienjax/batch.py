@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from flax import struct
 
-from dienjax.schema import Dense, Field, Schema
+from dienjax.schema import Field, Schema, shaped
 
 Array = Any
 """A NumPy array on the host, a JAX array in a step, a ShapeDtypeStruct where only shapes count."""
@@ -97,13 +97,6 @@ def _arrays(schema: Schema, B: Any, T: Any, K: Any) -> dict[str, dict[str, tuple
         "history": arrays(schema.event_fields, B, T),
         "candidate": arrays((*schema.event_fields, *schema.side("candidate")), B, K),
     }
-
-
-def shaped(field: Field, *axes: Any) -> tuple[tuple, type]:
-    """The shape and dtype of a field's array over some axes: a set of ids has one more."""
-    if isinstance(field, Dense):
-        return axes, np.float32
-    return (*axes, field.most) if field.most else axes, np.int32
 
 
 def _check_array(

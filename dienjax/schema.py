@@ -6,7 +6,10 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 from dienjax.errors import nearest
 
@@ -21,33 +24,42 @@ _FILE_NAME = re.compile(rf"[^./\\{_CONTROL}][^/\\{_CONTROL}]*")
 
 Side = Literal["user", "candidate"]
 Pool = Literal["mean", "sum", "max"]
+Time = Literal["gap", "next_gap", "position", "hour", "weekday"]
 
 
 @dataclass(frozen=True)
 class Table:
     """An embedding table of `size` rows (padding and unknown included), `dim` numbers each.
 
-    `digest` is the fingerprint of the vocabulary that made the ids, empty if there is none: id 7 need not mean the same
-    in two logs of equal size.
+    Raw values get their ids from a vocabulary, whose fingerprint is `digest`, empty if there is none: id 7 need not
+    mean the same in two logs of equal size. Or without one (`dienjax.ids`): numbers by the `edges` that they lie
+    between, any values by hashing with a `seed`.
     """
 
     name: str
     size: int
     dim: int = 18
     digest: str = ""
+    edges: tuple[float, ...] = ()
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "edges", tuple(self.edges))
 
 
 @dataclass(frozen=True)
 class Behaviour:
     """A field of every event, such as the item or its category: history, negative and candidate share its table.
 
-    With `most` it is a set of up to that many ids, such as tags, whose vectors are pooled; 0: it is one id.
+    With `most` it is a set of up to that many ids, such as tags, whose vectors are pooled; 0: it is one id. With `time`
+    it is derived from when the event was, as `dienjax.data.time_fields` says, and a store does not have it.
     """
 
     name: str
     table: str = ""
     most: int = 0
     pool: Pool = "mean"
+    time: Time | None = None
 
 
 @dataclass(frozen=True)
@@ -129,8 +141,11 @@ class Schema:
                     f"Schema: field {field.name!r} has most={field.most!r}, pool={field.pool!r}; expected a whole "
                     f"number, 0 for one id, and one of {get_args(Pool)}"
                 )
-        if self.behaviours[0].most:
-            raise ValueError(f"Schema: the item {self.item!r} is a set of ids; expected a behaviour with one id first")
+        if self.behaviours[0].most or self.behaviours[0].time:
+            raise ValueError(
+                f"Schema: the item {self.item!r} is a set of ids, or a time; expected a behaviour with one id first"
+            )
+        self._check_times()
         for dense in self.dense:
             scale = dense.scale
             if scale is not None and not (math.isfinite(scale.mean) and 0 < scale.std < math.inf):
@@ -147,6 +162,26 @@ class Schema:
                     f"Schema: table {table.name!r} has size {table.size} and dim {table.dim}; expected size >= 2 "
                     f"(ids 0 and 1 are padding and unknown) and dim >= 1, whole numbers up to {LARGEST}"
                 )
+            between = all(low < high for low, high in pairwise((-math.inf, *table.edges, math.inf)))
+            fits = table.size == FIRST_ID + len(table.edges) + 1 if table.edges else table.size > FIRST_ID
+            if (table.edges and not between) or ((table.edges or table.seed is not None) and not fits):
+                raise ValueError(
+                    f"Schema: table {table.name!r} has size {table.size}, edges {table.edges} and seed {table.seed}; "
+                    "expected ascending finite edges and an id for each of the intervals between them, or room for "
+                    "hashed values"
+                )
+
+    def _check_times(self) -> None:
+        for behaviour in self.behaviours:
+            if behaviour.time is not None and behaviour.time not in get_args(Time):
+                raise ValueError(
+                    f"Schema: field {behaviour.name!r} has time={behaviour.time!r}; expected one of {get_args(Time)}"
+                )
+            if behaviour.time and (behaviour.most or not self.table(behaviour.table).edges):
+                raise ValueError(
+                    f"Schema: field {behaviour.name!r}, a {behaviour.time}, is a set or reads the table "
+                    f"{behaviour.table!r} without edges; expected one id by the edges of its table"
+                )
 
     @property
     def id_fields(self) -> tuple[Behaviour | Sparse, ...]:
@@ -157,6 +192,11 @@ class Schema:
     def event_fields(self) -> tuple[Behaviour | Dense, ...]:
         """The fields of every event: the behaviours, and the numbers beside them."""
         return (*self.behaviours, *(f for f in self.dense if f.of == "event"))
+
+    @property
+    def stored_fields(self) -> tuple[Behaviour | Dense, ...]:
+        """The fields of every event that a log has: those that are not derived from its time."""
+        return tuple(f for f in self.event_fields if isinstance(f, Dense) or not f.time)
 
     def side(self, of: Side) -> tuple[Sparse | Dense, ...]:
         """The fields of a user, or of a candidate alone."""
@@ -212,7 +252,7 @@ class Schema:
 
     def _meaning(self) -> dict[str, str]:
         """One line per table and field. Dims are left out: they do not change what an id means."""
-        lines = {f"table {t.name}": f"{t.size} rows, vocabulary {t.digest or 'not given'}" for t in self.tables}
+        lines = {f"table {t.name}": f"{t.size} rows, {_source(t)}" for t in self.tables}
         lines |= {f"behaviour {i} {f.name}": f"reads {f.table}{_several(f)}" for i, f in enumerate(self.behaviours)}
         lines |= {f"sparse {f.name}": f"of {f.of}, reads {f.table}{_several(f)}" for f in self.sparse}
         return lines | {f"dense {f.name}": f"of {f.of}" + (f", {f.scale}" if f.scale else "") for f in self.dense}
@@ -231,6 +271,13 @@ class Schema:
                 lines += [f"- {name}: {mine[name]}"] if name in mine else []
                 lines += [f"+ {name}: {theirs[name]}"] if name in theirs else []
         return "\n".join(lines)
+
+
+def shaped(field: Field, *axes: Any) -> tuple[tuple, type]:
+    """The shape and dtype of a field's array over some axes: a set of ids has one more."""
+    if isinstance(field, Dense):
+        return axes, np.float32
+    return (*axes, field.most) if field.most else axes, np.int32
 
 
 def check_names(what: str, names: Sequence[str]) -> None:
@@ -254,8 +301,16 @@ def check_names(what: str, names: Sequence[str]) -> None:
             raise ValueError(f"Schema: {what} {name!r} occurs {names.count(name)} times; give each its own name")
 
 
+def _source(table: Table) -> str:
+    """Where the ids of a table come from."""
+    if table.edges:
+        return f"between the edges {', '.join(map(repr, table.edges))}"
+    return f"vocabulary {table.digest or 'not given'}" if table.seed is None else f"hashed with seed {table.seed}"
+
+
 def _several(field: Behaviour | Sparse) -> str:
-    return f", up to {field.most} ids, their {field.pool}" if field.most else ""
+    derived = f", the {field.time}" if isinstance(field, Behaviour) and field.time else ""
+    return f", up to {field.most} ids, their {field.pool}" if field.most else derived
 
 
 def _dense(scale: dict[str, Any] | None = None, **entry: Any) -> Dense:

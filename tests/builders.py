@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from dienjax.batch import Batch, shaped
-from dienjax.schema import Behaviour, Dense, Field, Scale, Schema, Sparse, Table
+from dienjax.batch import Batch
+from dienjax.schema import Behaviour, Dense, Field, Scale, Schema, Sparse, Table, shaped
 
 FAST_COMPILATION = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
 """For XLA_FLAGS: compiles in half the time, and trains as fast. From jax 0.11 on XLA ends the process at this flag."""

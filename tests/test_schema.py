@@ -64,6 +64,15 @@ DIFFERENCES = {
         replace(SCHEMA, dense=(Dense("age"), Dense("price"))),
         "- dense price: of candidate\n+ dense price: of user",
     ),
+    "edges": (
+        with_table(edges=tuple(range(9))),
+        "- table item: 12 rows, vocabulary not given\n"
+        "+ table item: 12 rows, between the edges 0, 1, 2, 3, 4, 5, 6, 7, 8",
+    ),
+    "hashed": (
+        with_table(seed=7),
+        "- table item: 12 rows, vocabulary not given\n+ table item: 12 rows, hashed with seed 7",
+    ),
     "a set": (
         replace(SCHEMA, behaviours=(SCHEMA.behaviours[0], replace(SCHEMA.behaviours[1], most=3, pool="max"))),
         "- behaviour 1 category: reads category\n+ behaviour 1 category: reads category, up to 3 ids, their max",
@@ -92,6 +101,10 @@ def test_the_hash_is_stable():
     assert SCHEMA.hash == "bebe46d0f6bd4ea2"
 
 
+def of_time(time):
+    return Behaviour("item"), Behaviour("x", "item", time=time)
+
+
 # what is wrong, and what the error says
 REFUSED = {
     "no behaviours": ({"behaviours": ()}, "behaviours is empty; expected at least the item"),
@@ -110,6 +123,18 @@ REFUSED = {
     "misspelt pool": ({"sparse": (Sparse("x", "item", most=2, pool="men"),)}, r"most=2, pool='men'; .*'mean', 'sum'"),
     "less than none": ({"sparse": (Sparse("x", "item", most=-1),)}, "most=-1, pool='mean'; expected a whole number"),
     "an event's id": ({"sparse": (Sparse("x", "item", "event"),)}, "field 'x' is of 'event'; expected one of"),
+    "edges out of order": ({"tables": (Table("item", 5, edges=(1.0, 0.0)),)}, r"edges \(1.0, 0.0\) .*ascending finite"),
+    "an edge at infinity": ({"tables": (Table("item", 4, edges=(float("inf"),)),)}, "expected ascending finite edges"),
+    "edges without ids": ({"tables": (Table("item", 5, edges=(1.0,)),)}, "size 5, edges .*an id for each"),
+    "no room for hashes": ({"tables": (Table("item", 2, seed=0),)}, "size 2, edges .* room for hashed values"),
+    "a time without edges": (
+        {"behaviours": (Behaviour("item"), Behaviour("x", "item", time="gap"))},
+        "'x', a gap, .*edges",
+    ),
+    "misspelt time": (
+        {"behaviours": (Behaviour("item"), Behaviour("x", "item", time="gab"))},
+        "time='gab'; expected one",
+    ),
     "no spread": ({"dense": (Dense("x", scale=Scale(1.0, 0.0)),)}, r"Scale\(mean=1.0, std=0.0.*std above 0"),
     "no room": ({"tables": (Table("item", 1),)}, "size 1 and dim 18; expected size >= 2"),
     "no width": ({"tables": (Table("item", 5, 0),)}, "size 5 and dim 0; expected size >= 2 .* and dim >= 1"),

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from dienjax.batch import Batch, shaped
+from dienjax.batch import Batch
 from dienjax.data.histories import gather
 from dienjax.errors import nearest
-from dienjax.schema import Dense, Field, Schema
+from dienjax.schema import Dense, Field, Schema, shaped
 
 
 class PaddedArrays:

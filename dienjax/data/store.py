@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dienjax.batch import shaped
 from dienjax.data.mapped import AGAIN, Column, load_array, save_array
 from dienjax.data.values import read_values
 from dienjax.errors import nearest
-from dienjax.schema import Field, Schema, check_names
+from dienjax.schema import Field, Schema, check_names, shaped
 from dienjax.storage.files import read_object, sha256
 from dienjax.storage.folders import Purpose, check_free, is_empty, new_folder
 from dienjax.storage.manifest import FILE as MANIFEST
