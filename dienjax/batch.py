@@ -27,6 +27,7 @@ class Batch:
       label_BK: 0/1 clicks, or any number for regression.
       negative: sampled negatives, as the history; slot t is the negative of behaviour t.
       hist_label_BT: 1 where the behaviour was a positive signal, else 0; None counts every behaviour as positive.
+      channel_BT: which of the schema's channels a behaviour is of, from 0 on (int8); None without channels.
     """
 
     user: dict[str, Array]
@@ -37,6 +38,7 @@ class Batch:
     label_BK: Array
     negative: dict[str, Array] | None = None
     hist_label_BT: Array | None = None
+    channel_BT: Array | None = None
 
     def check(self, schema: Schema) -> None:
         """Raise ValueError or TypeError at the first array that is missing, misshapen, mistyped or out of range."""
@@ -62,12 +64,33 @@ class Batch:
         _check_array("Batch.label_BK", self.label_BK, (B, K), np.float32)
         if self.hist_label_BT is not None:
             _check_array("Batch.hist_label_BT", self.hist_label_BT, (B, T), np.float32)
+        self._check_channels(schema)
         mask_BT = np.asarray(self.mask_BT)
         if (mask_BT[:, 1:] > mask_BT[:, :-1]).any():
             raise ValueError(
                 "Batch.mask_BT has a real behaviour after a padded one; expected right padding: "
                 "move the real behaviours to the front of their row, oldest first"
             )
+
+    def _check_channels(self, schema: Schema) -> None:
+        C = len(schema.channels)
+        if (self.channel_BT is None) != (C == 0):
+            state = "is missing" if C else "is there"
+            raise ValueError(f"Batch.channel_BT {state}, and the schema has {C} channels; expected both or neither")
+        if self.channel_BT is None:
+            return
+        _check_array("Batch.channel_BT", self.channel_BT, self.mask_BT.shape, np.int8)
+        channel_BT, mask_BT = np.asarray(self.channel_BT), np.asarray(self.mask_BT)
+        if (mask_BT & ((channel_BT < 0) | (channel_BT >= C))).any():
+            raise ValueError(f"Batch.channel_BT holds another number than 0 to {C - 1} for a real behaviour")
+        for number, channel in enumerate(schema.channels):
+            count_B = (mask_BT & (channel_BT == number)).sum(axis=1)
+            if (count_B > channel.most).any():
+                row = int(np.argmax(count_B))
+                raise ValueError(
+                    f"Batch.channel_BT has {count_B[row]} behaviours of channel {channel.name!r} in row {row}; "
+                    f"expected at most its {channel.most}: keep the most recent"
+                )
 
     @staticmethod
     def abstract(schema: Schema, B: Any, T: Any, K: Any, negatives: bool = False) -> "Batch":
@@ -83,6 +106,7 @@ class Batch:
             mask_BK=struct_of((B, K), np.bool_),
             label_BK=struct_of((B, K), np.float32),
             negative=dict(groups["history"]) if negatives else None,
+            channel_BT=struct_of((B, T), np.int8) if schema.channels else None,
         )
 
 

@@ -19,6 +19,9 @@ PADDING, UNKNOWN, FIRST_ID = 0, 1, 2
 LARGEST = 2**31 - 1
 """The largest size of a table: ids are int32."""
 
+MOST_CHANNELS = 127
+"""A batch holds the number of an event's channel as int8."""
+
 _CONTROL = "\x00-\x1f\x7f-\x9f\ud800-\udfff"
 _FILE_NAME = re.compile(rf"[^./\\{_CONTROL}][^/\\{_CONTROL}]*")
 
@@ -103,20 +106,37 @@ Field = Behaviour | Sparse | Dense
 
 
 @dataclass(frozen=True)
+class Channel:
+    """A kind of events with a history of its own: those whose type has one of `ids`, the most recent `most` of them."""
+
+    name: str
+    ids: tuple[int, ...]
+    most: int = 50
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", tuple(self.ids))
+
+
+@dataclass(frozen=True)
 class Schema:
     """The tables and fields of a data set; the first behaviour is the item.
 
     A field reads the table of its own name unless `table` says otherwise.
 
+    With channels a model keeps a history for each kind of events, in place of one for all. The behaviour `type` tells
+    the kind; events of no channel are in no history.
+
     Raises:
       ValueError: a name that is used twice or cannot be a file name, a table that does not exist or that no field
-        reads, or an impossible size.
+        reads, an impossible size, or channels that share an id.
     """
 
     tables: tuple[Table, ...]
     behaviours: tuple[Behaviour, ...]
     sparse: tuple[Sparse, ...] = ()
     dense: tuple[Dense, ...] = ()
+    type: str = ""
+    channels: tuple[Channel, ...] = ()
 
     def __post_init__(self) -> None:
         for group in ("behaviours", "sparse"):
@@ -170,6 +190,34 @@ class Schema:
                     "expected ascending finite edges and an id for each of the intervals between them, or room for "
                     "hashed values"
                 )
+        self._check_channels()
+
+    def _check_channels(self) -> None:
+        if bool(self.type) != bool(self.channels):
+            raise ValueError(f"Schema: type={self.type!r} and {len(self.channels)} channels; expected both or neither")
+        if not self.channels:
+            return
+        if self.type not in [b.name for b in self.behaviours if not b.most]:
+            raise ValueError(
+                f"Schema: type={self.type!r} is not a behaviour with one id; {nearest(self.type, self.field_names)}"
+            )
+        check_names("channel", [c.name for c in self.channels])
+        if len(self.channels) > MOST_CHANNELS:
+            raise ValueError(f"Schema: {len(self.channels)} channels; expected at most {MOST_CHANNELS}")
+        size, owner = self.sizes()[self.type], {}
+        for channel in self.channels:
+            fits = channel.ids and all(_is_whole(i, UNKNOWN) and i < size for i in channel.ids)
+            if not fits or not _is_whole(channel.most, 1):
+                raise ValueError(
+                    f"Schema: channel {channel.name!r} has ids={channel.ids} and most={channel.most!r}; expected ids "
+                    f"of {self.type!r}, {UNKNOWN} to {size - 1}, and at least one event"
+                )
+            for i in channel.ids:
+                if owner.setdefault(i, channel.name) != channel.name:
+                    raise ValueError(
+                        f"Schema: id {i} of {self.type!r} is in the channels {owner[i]!r} and {channel.name!r}; "
+                        "expected it in one"
+                    )
 
     def _check_times(self) -> None:
         for behaviour in self.behaviours:
@@ -211,6 +259,10 @@ class Schema:
     def field_names(self) -> list[str]:
         return [f.name for f in self.id_fields] + [f.name for f in self.dense]
 
+    def longest(self, max_len: int) -> int:
+        """The most events of a history: those of all channels, or `max_len` where there are none."""
+        return sum(c.most for c in self.channels) or max_len
+
     @property
     def item(self) -> str:
         """The name of the behaviour that identifies an item."""
@@ -244,9 +296,12 @@ class Schema:
             "behaviours": Behaviour,
             "sparse": Sparse,
             "dense": _dense,
+            "channels": Channel,
         }
         try:
-            return cls(**{name: tuple(kind(**entry) for entry in data[name]) for name, kind in kinds.items()})
+            data = {"type": "", "channels": [], **data}  # a schema of before there were channels has none
+            groups = {name: tuple(kind(**entry) for entry in data[name]) for name, kind in kinds.items()}
+            return cls(**groups, type=data["type"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"Schema.from_json: not a schema ({error}); expected what Schema.to_json gives") from error
 
@@ -255,7 +310,11 @@ class Schema:
         lines = {f"table {t.name}": f"{t.size} rows, {_source(t)}" for t in self.tables}
         lines |= {f"behaviour {i} {f.name}": f"reads {f.table}{_several(f)}" for i, f in enumerate(self.behaviours)}
         lines |= {f"sparse {f.name}": f"of {f.of}, reads {f.table}{_several(f)}" for f in self.sparse}
-        return lines | {f"dense {f.name}": f"of {f.of}" + (f", {f.scale}" if f.scale else "") for f in self.dense}
+        lines |= {f"dense {f.name}": f"of {f.of}" + (f", {f.scale}" if f.scale else "") for f in self.dense}
+        return lines | {
+            f"channel {i} {c.name}": f"the last {c.most} events whose {self.type} has id {', '.join(map(str, c.ids))}"
+            for i, c in enumerate(self.channels)
+        }
 
     @property
     def hash(self) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 from flax import linen as nn
 
 from dienjax.batch import Batch
-from dienjax.schema import Behaviour, Dense, Field, Scale, Schema, Sparse, Table, shaped
+from dienjax.channels import numbers
+from dienjax.schema import Behaviour, Channel, Dense, Field, Scale, Schema, Sparse, Table, shaped
 
 FAST_COMPILATION = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
 """For XLA_FLAGS: compiles in half the time, and trains as fast. From jax 0.11 on XLA ends the process at this flag."""
@@ -32,6 +33,15 @@ EVERY_KIND = Schema(
     ),
 )
 """Sets of ids and numbers on every side, with and without a scale."""
+CHANNELS = Schema(
+    tables=(*SCHEMA.tables[::2], Table("type", 9, 2), SCHEMA.tables[3]),
+    behaviours=(Behaviour("item"), Behaviour("type")),
+    sparse=SCHEMA.sparse,
+    dense=SCHEMA.dense,
+    type="type",
+    channels=(Channel("click", (5, 6), most=4), Channel("buy", (8,), most=9), Channel("cart", (7,), most=4)),
+)
+"""Every real event is in one of its channels."""
 FAST_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """For `jax.jit(compiler_options=...)`: tiny programs spend their time in the compiler."""
 
@@ -71,15 +81,17 @@ def make_batch(
         return np.where(mask, drawn, 0).astype(dtype)
 
     events, of_candidates = schema.event_fields, (*schema.event_fields, *schema.side("candidate"))
+    history = {f.name: values(f, mask_BT) for f in events}
     return Batch(
         user={f.name: values(f, mask_BK[:, 0]) for f in schema.side("user")},
-        history={f.name: values(f, mask_BT) for f in events},
+        history=history,
         candidate={f.name: values(f, mask_BK) for f in of_candidates},
         mask_BT=mask_BT,
         mask_BK=mask_BK,
         label_BK=np.where(mask_BK, rng.integers(0, 2, (B, K)), 0).astype(np.float32),
         negative={f.name: values(f, mask_BT) for f in events} if negatives else None,
         hist_label_BT=np.where(mask_BT, rng.integers(0, 2, (B, T)), 0).astype(np.float32),
+        channel_BT=numbers(schema)[history[schema.type]] if schema.channels else None,
     )
 
 
@@ -104,6 +116,7 @@ def more_padding(batch: Batch, extra: int) -> Batch:
         negative=pad(batch.negative),
         mask_BT=pad(batch.mask_BT),
         hist_label_BT=pad(batch.hist_label_BT),
+        channel_BT=pad(batch.channel_BT),
     )
 
 

@@ -21,6 +21,7 @@ def prepare(
     out: Path,
     attributes: Annotated[Columns, arg(name="attribute", metavar="COLUMN")] = (),
     user_attributes: Annotated[Columns, arg(name="user-attribute", metavar="COLUMN")] = (),
+    channels: Annotated[str | None, arg(metavar="COLUMN=VALUE:LENGTH,...")] = None,
     protocol: Literal["last", "all", "time", "user"] | None = None,
     hist_label: Expression = None,
     impressions: Files = (),
@@ -56,6 +57,8 @@ def prepare(
       out: folder for the event store.
       attributes: column of an event beside the item, such as its category; may be given again.
       user_attributes: column with one value per user, such as the city; may be given again.
+      channels: a history of its own for each of several kinds of events, with its length, such as
+        type=click:50,cart+wish:20; the column becomes an attribute. Events of other kinds are in no history.
       protocol: last: users are split, the last event is the target (DIEN paper; the default without impressions);
         all: leave one out, every prefix trains (DIN paper); time: the latest impressions test (the default with them);
         user: the impressions of some users test.
@@ -83,8 +86,8 @@ def prepare(
 
     store = make_store(
         list(events), out, user=user, item=item, time=time, attributes=attributes, user_attributes=user_attributes,
-        protocol=protocol, hist_label=hist_label, impressions=list(impressions) or None, label=label, context=context,
-        dense=dense, min_count=min_count, drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine,
+        channels=channels, protocol=protocol, hist_label=hist_label, impressions=list(impressions) or None, label=label,
+        context=context, dense=dense, min_count=min_count, drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine,
         seed=seed, test_fraction=test_fraction, valid_fraction=valid_fraction, user_id=user_id, force=force,
         progress=not quiet,
     )  # fmt: skip

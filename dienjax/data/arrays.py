@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dienjax.batch import Batch
+from dienjax.channels import kept, numbers
 from dienjax.data.histories import gather
 from dienjax.errors import nearest
 from dienjax.schema import Dense, Field, Schema, shaped
@@ -20,6 +21,8 @@ class PaddedArrays:
     one more axis, with 0 where it has fewer; a number that has a scale may be NaN, missing.
     Optionally `hist_length` [N], the number of real behaviours (otherwise: the item's id is not 0), and
     `hist_label` [N, T], 1 where a behaviour was a positive signal.
+
+    Where the schema has channels, each event's follows from its type, and of each channel the most recent are kept.
 
     With [N, K] a candidate whose item id is 0 is padding: it is masked.
 
@@ -62,9 +65,25 @@ class PaddedArrays:
         label_N = np.zeros((N, K)) if label is None else np.asarray(label)
         self.label_NK = _numbers(label_N, "label", (N, K))
         self.hist_label_NT = _numbers(arrays["hist_label"], "hist_label", (N, T)) if "hist_label" in arrays else None
+        if schema.channels:
+            self._keep_channels()
         self.user_N = np.arange(N) if user is None else np.asarray(user)
         if self.user_N.shape != (N,):
             raise ValueError(f"PaddedArrays: user has shape {self.user_N.shape}; expected {(N,)}")
+
+    def _keep_channels(self) -> None:
+        """Move the events that their channels keep to the front of each history."""
+        type_NT = self.history[self.schema.type]
+        kept_NT = np.arange(type_NT.shape[1]) < self.length_N[:, None]
+        kept_NT[kept_NT] = kept(self.schema, type_NT[kept_NT], self.length_N)
+        order_NT, self.length_N = np.argsort(~kept_NT, axis=1, kind="stable"), kept_NT.sum(axis=1)
+
+        def moved(array_NT: np.ndarray) -> np.ndarray:
+            return np.take_along_axis(array_NT, order_NT.reshape(order_NT.shape + (1,) * (array_NT.ndim - 2)), axis=1)
+
+        self.history = {name: moved(column) for name, column in self.history.items()}
+        self.negative = {name: moved(column) for name, column in self.negative.items()}
+        self.hist_label_NT = None if self.hist_label_NT is None else moved(self.hist_label_NT)
 
     def rows(self, index_B: np.ndarray, T: int, epoch: int) -> Batch:
         """The samples `index_B` as a NumPy batch of T slots, the most recent T of each history; `epoch` is not used."""
@@ -78,15 +97,17 @@ class PaddedArrays:
                 array_NT.reshape(-1, *array_NT.shape[2:]), index_B[:, None] * array_NT.shape[1] + slot_BT, mask_BT
             )
 
+        history = {name: cut(column) for name, column in self.history.items()}
         return Batch(
             user={name: column[index_B] for name, column in self.user.items()},
-            history={name: cut(column) for name, column in self.history.items()},
+            history=history,
             candidate={name: column[index_B] for name, column in self.candidate.items()},
             mask_BT=mask_BT,
             mask_BK=self.mask_NK[index_B],
             label_BK=self.label_NK[index_B],
             negative={name: cut(column) for name, column in self.negative.items()} if self.has_negatives else None,
             hist_label_BT=None if self.hist_label_NT is None else cut(self.hist_label_NT),
+            channel_BT=numbers(self.schema)[history[self.schema.type]] if self.schema.channels else None,
         )
 
 

@@ -1,5 +1,7 @@
 """The history kernel: which event rows come before an end, and their values, right-padded with 0."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 
@@ -33,3 +35,44 @@ def scatter(value_M: np.ndarray, mask_BT: np.ndarray) -> np.ndarray:
 def windows(column_E: np.ndarray, start_B: np.ndarray, end_B: np.ndarray, T: int) -> np.ndarray:
     """Values [B, T] of the most recent T events in [start, end), oldest first, right-padded with 0."""
     return gather(column_E, *window_rows(start_B, end_B, T))
+
+
+@dataclass(frozen=True)
+class ChannelRows:
+    """The events of each channel in a log, of which a history has the most recent `most_C`, merged in time.
+
+    Attributes:
+      row_C: for each channel the rows of its events, ascending; 4 bytes each in a log of up to 2**32 events.
+    """
+
+    row_C: list[np.ndarray]
+    most_C: list[int]
+
+    @classmethod
+    def of(cls, number_E: np.ndarray, most_C: list[int]) -> "ChannelRows":
+        """Those of a log, given the number of each event's channel, below 0 for one of no channel."""
+        dtype = np.uint32 if len(number_E) < 2**32 else np.int64
+        return cls([np.flatnonzero(number_E == c).astype(dtype) for c in range(len(most_C))], most_C)
+
+    def lengths(self, start_N: np.ndarray, end_N: np.ndarray) -> np.ndarray:
+        """How many events the histories have, of events in [start, end)."""
+        return sum((end - first for first, end in self._bounds(start_N, end_N)), np.zeros(len(end_N), np.int64))
+
+    def window_rows(self, start_B: np.ndarray, end_B: np.ndarray, T: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `window_rows`, for the most recent T of each history."""
+        of_channels = [np.full((len(end_B), T), -1)]
+        for row_c, most, (first, end) in zip(self.row_C, self.most_C, self._bounds(start_B, end_B), strict=True):
+            if len(row_c):
+                at, mask = window_rows(first, end, most)
+                of_channels.append(np.where(mask, row_c[at].astype(np.int64), -1))
+        row_BT = np.sort(np.concatenate(of_channels, axis=1), axis=1)[:, -T:]  # -1, no event, comes first
+        length_B1 = (row_BT >= 0).sum(axis=1, keepdims=True)
+        mask_BT = np.arange(T) < length_B1
+        return np.take_along_axis(row_BT, (np.arange(T) + T - length_B1) * mask_BT, axis=1) * mask_BT, mask_BT
+
+    def _bounds(self, start_N: np.ndarray, end_N: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Where the events of each channel begin and end in `row_C` that the histories have."""
+        # In the rows' own dtype: otherwise each search would copy them to another.
+        ends = [np.searchsorted(row_c, np.asarray(end_N, row_c.dtype)) for row_c in self.row_C]
+        starts = [np.searchsorted(row_c, np.asarray(start_N, row_c.dtype)) for row_c in self.row_C]
+        return [(np.maximum(s, e - most), e) for s, e, most in zip(starts, ends, self.most_C, strict=True)]

@@ -3,7 +3,8 @@
 import numpy as np
 
 from dienjax.batch import Array, Batch
-from dienjax.data.histories import gather, scatter, window_rows
+from dienjax.channels import numbers
+from dienjax.data.histories import ChannelRows, gather, scatter, window_rows
 from dienjax.data.negatives import CANDIDATE, HISTORY, How, Negatives, Own
 from dienjax.data.store import Store
 
@@ -16,7 +17,7 @@ class StoreSplit:
     `sample_N` is the sample of each row.
 
     Args:
-      max_len: the most behaviours of a history; older ones are cut.
+      max_len: the most behaviours of a history; older ones are cut. Channels have lengths of their own.
       negatives: how negatives are drawn; see `Negatives`.
       own: whether a negative may be an item of the user.
       candidates: negatives per positive.
@@ -48,8 +49,16 @@ class StoreSplit:
         if self.shown is not None:
             self.K, self.sample_N, self.from_N, self.to_N = cut_rows(self.shown.first)
         self.user_N, self.end_N = samples.user_N[self.sample_N], samples.end_N[self.sample_N]
-        self.start_N = np.maximum(store.offsets[self.user_N], self.end_N - max_len)
-        self.length_N = self.end_N - self.start_N
+        self.start_N = store.offsets[self.user_N]
+        self.channels = None
+        if store.schema.channels:
+            self.number_V = numbers(store.schema)
+            most_C = [channel.most for channel in store.schema.channels]
+            self.channels = ChannelRows.of(self.number_V[store.events[store.schema.type]], most_C)
+            self.length_N = self.channels.lengths(self.start_N, self.end_N)
+        else:
+            self.start_N = np.maximum(self.start_N, self.end_N - max_len)
+            self.length_N = self.end_N - self.start_N
         if auxiliary or self.shown is None:
             self.negatives = Negatives(
                 store.raw_item_E, store.offsets, store.train_row, seed=seed, how=negatives, own=own
@@ -62,7 +71,8 @@ class StoreSplit:
     def rows(self, index_B: np.ndarray, T: int, epoch: int) -> Batch:
         store = self.store
         user_B, end_B = self.user_N[index_B], self.end_N[index_B]
-        row_BT, mask_BT = window_rows(self.start_N[index_B], end_B, T)
+        find = self.channels.window_rows if self.channels else window_rows
+        row_BT, mask_BT = find(self.start_N[index_B], end_B, T)
         history: dict[str, Array] = {name: gather(column, row_BT, mask_BT) for name, column in store.events.items()}
         negative: dict[str, Array] | None = None
         if self.auxiliary:
@@ -81,6 +91,7 @@ class StoreSplit:
             label_BK=label_BK,
             negative=negative,
             hist_label_BT=None if store.hist_label_E is None else gather(store.hist_label_E, row_BT, mask_BT),
+            channel_BT=self.number_V[history[self.schema.type]] if self.channels else None,
         )
 
     def _fields(self, row_M1: np.ndarray, item_M1: np.ndarray) -> dict[str, np.ndarray]:

@@ -109,7 +109,7 @@ def _facts(run: Run, step: int, options: Options) -> dict[str, Any]:
         "form": options.form,
         "schema": run.schema.to_json(),
         "task": run.config.loss.task,
-        "max_len": run.config.data.max_len,
+        "max_len": run.max_len,
         "ids": options.ids if options.form == "onnx" else "int32",
         "tables": options.tables,
         "checkpoint": {"kind": run.chosen, "step": step},
@@ -125,7 +125,7 @@ def _write_compared(
     task, ids, exact = run.config.loss.task, options.ids, options.tables == "float32"
     serving = graphs(in_float32(run.model), reduced, task, *jax.export.symbolic_shape("B, T, K"))
     ranker = serving[0]
-    every = cases(run.schema, ranker.inputs, run.config.data.max_len, ids)
+    every = cases(run.schema, ranker.inputs, run.max_len, ids)
     compared = [case for case in every if case.B or options.form == "onnx"]  # B of a program is at least 1
     _say("computing with JAX what is expected")  # before jax2onnx traces anything
     want = jax_scores(ranker, reduced, compared)

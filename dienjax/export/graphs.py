@@ -20,8 +20,9 @@ import numpy as np
 from flax import linen as nn
 
 from dienjax.batch import Array, Batch
+from dienjax.channels import numbers
 from dienjax.models.embedding import Embedded, events, features
-from dienjax.schema import PADDING, Schema
+from dienjax.schema import PADDING, UNKNOWN, Schema
 from dienjax.training.metrics import Task
 
 Ids = Literal["int64", "int32"]
@@ -31,7 +32,10 @@ OUTPUT: dict[Task, str] = {"binary": "probability", "regression": "prediction"}
 """The name of the scores, by task."""
 
 STATES, MASK, USER = "interest_states", "history_mask", "user_vector"
-"""What the user encoder passes to the candidate scorer: [B, T, H], bool [B, T], [B, U] (if users have features)."""
+"""What the user encoder passes to the candidate scorer: [B, T, H], bool [B, T], [B, U] (if users have features).
+
+With channels the mask is [B, T, C], True where an event is of the channel.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,21 +70,23 @@ def graphs(model: nn.Module, variables: Any, task: Task, B: Any, T: Any, K: Any)
         tables = variables["params"]["embedder"]
         history = {name: at_least_one_slot(arrays[there]) for name, there in histories.items()}
         mask_BT = history[schema.item] != PADDING
+        mask = mask_BT[:, :, None] & _of_channels(schema, history[schema.type]) if schema.channels else mask_BT
         user_BU = features(schema, tables, "user", arrays, mask_BT.shape[:1])
         no_BKE = jnp.zeros((mask_BT.shape[0], 0, 0))
         no_BK = jnp.zeros(no_BKE.shape[:2], bool)
-        e = Embedded(events(schema, tables, history), no_BKE, user_BU, no_BKE, mask_BT, no_BK)
+        e = Embedded(events(schema, tables, history), no_BKE, user_BU, no_BKE, **_masks(mask), mask_BK=no_BK)
         state_BTH: Any = model.apply(variables, e, method="encode")
-        return {STATES: state_BTH, MASK: mask_BT} | ({USER: user_BU} if user_BU.shape[1] else {})
+        return {STATES: state_BTH, MASK: mask} | ({USER: user_BU} if user_BU.shape[1] else {})
 
     def score(variables: Any, arrays: Mapping[str, Array]) -> dict[str, jax.Array]:
         tables = variables["params"]["embedder"]
-        state_BTH, mask_BT = at_least_one_slot(arrays[STATES]), at_least_one_slot(arrays[MASK])
+        state_BTH, mask = at_least_one_slot(arrays[STATES]), at_least_one_slot(arrays[MASK])
         B, K = arrays[schema.item].shape
         user_BU = arrays.get(USER, jnp.zeros((B, 0)))
         context_BKC = features(schema, tables, "candidate", arrays, (B, K))
         candidate_BKE = events(schema, tables, arrays)
-        e = Embedded(state_BTH, candidate_BKE, user_BU, context_BKC, mask_BT, jnp.ones((B, K), bool))
+        shown_BK = jnp.ones((B, K), bool)
+        e = Embedded(state_BTH, candidate_BKE, user_BU, context_BKC, **_masks(mask), mask_BK=shown_BK)
         logit_BK: Any = model.apply(variables, state_BTH, e, method="score")
         return {output: logit_BK if task == "regression" else nn.sigmoid(logit_BK)}
 
@@ -95,6 +101,22 @@ def graphs(model: nn.Module, variables: Any, task: Task, B: Any, T: Any, K: Any)
         Graph("user_encoder", of_user, tuple(encoded), encode),
         Graph("candidate_scorer", encoded | batch.candidate, (output,), score),
     )
+
+
+def _of_channels(schema: Schema, type_BT: Array) -> jax.Array:
+    """Whether each event is of each channel, bool [B, T, C]; an id outside its table counts as unknown."""
+    number_V = jnp.asarray(numbers(schema), jnp.int32)
+    in_range = (type_BT >= 0) & (type_BT < len(number_V))
+    number_BT = jnp.take(number_V, jnp.where(in_range, type_BT, UNKNOWN), mode="clip")
+    return number_BT[:, :, None] == jnp.arange(len(schema.channels))[None, None]
+
+
+def _masks(mask: Array) -> dict[str, jax.Array]:
+    """The masks of `Embedded`, from [B, T], or with channels [B, T, C]."""
+    if mask.ndim == 2:
+        return {"mask_BT": mask}
+    number_C = jnp.arange(mask.shape[2])[None, None]
+    return {"mask_BT": mask.any(axis=2), "channel_BT": jnp.sum(jnp.where(mask, number_C, 0), axis=2)}
 
 
 def in_float32(model: nn.Module) -> nn.Module:

@@ -1,6 +1,7 @@
 """DIEN, the Deep Interest Evolution Network (Zhou et al., AAAI 2019): extract interests, then evolve them."""
 
 from collections.abc import Mapping
+from functools import reduce
 from itertools import accumulate
 from typing import Literal
 
@@ -9,8 +10,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dienjax.batch import Batch
+from dienjax.errors import nearest
 from dienjax.models.embedding import Embedded, FeatureEmbedder
-from dienjax.models.fields import Fields, of_fields
+from dienjax.models.fields import Fields, History, Part, history, parts_of
 from dienjax.models.layers import MLP, Activation, Attention, AttentionHidden, BatchNorm, Head, TargetAttention
 from dienjax.models.matmul import Dtype, einsum
 from dienjax.models.min_recurrent import MinRecurrence
@@ -50,6 +52,9 @@ class DIEN(nn.Module):
     `extractor="minGRU"` extracts interests by gates that read the behaviours alone. `state` is the width of the
     interest states; 0 takes the width of a behaviour, which the inner-product auxiliary loss needs.
 
+    With channels in the schema each has its own extractor, attention, evolution and auxiliary scorer, for a history of
+    its own; `auxiliary_channels` names those with the auxiliary loss, if not all have it.
+
     Variants by their source: `cell` says which biases the recurrences have and where their reset acts, if they have one
     (`dienjax.models.recurrent.Biases`); `fields="separate"` extracts and evolves the interest in each behaviour field
     on its own, as torch-rechub does; `batch_norm="torch"` is nn.BatchNorm1d; `attention="author"` and `head="author"`
@@ -74,6 +79,7 @@ class DIEN(nn.Module):
     auxiliary: Literal["mlp", "inner"] = "mlp"
     auxiliary_hidden: Widths = (100, 50)
     auxiliary_activation: Literal["relu", "sigmoid", "tanh", "prelu"] = "sigmoid"
+    auxiliary_channels: tuple[str, ...] = ()
     tower: Widths = (200, 80)
     tower_activation: Activation = "dice"
     batch_norm: BatchNorm = False
@@ -87,18 +93,26 @@ class DIEN(nn.Module):
 
     def setup(self) -> None:
         extractor_biases, evolution_biases = cell_biases(self.cell, self.kind)
-        fields = of_fields(self.schema, self.fields)
-        widths = [self.state or field.width for field in fields]
+        parts = self._parts
+        widths = [self.state or part.width for part in parts]
         self.embedder = FeatureEmbedder(self.schema)
         self.extractors = [
-            MinRecurrence(width, dtype=self.dtype, name=f"extractor{field.suffix}")
+            MinRecurrence(width, dtype=self.dtype, name=f"extractor{part.suffix}")
             if self.extractor == "minGRU"
-            else Recurrence(width, biases=extractor_biases, dtype=self.dtype, name=f"extractor{field.suffix}")
-            for field, width in zip(fields, widths, strict=True)
+            else Recurrence(width, biases=extractor_biases, dtype=self.dtype, name=f"extractor{part.suffix}")
+            for part, width in zip(parts, widths, strict=True)
         ]
-        self.scorer = AuxiliaryScorer(
-            self.auxiliary, self.auxiliary_hidden, self.auxiliary_activation, self.head, self.dtype
-        )
+        self.scorers = [
+            AuxiliaryScorer(
+                self.auxiliary,
+                self.auxiliary_hidden,
+                self.auxiliary_activation,
+                self.head,
+                self.dtype,
+                name=f"scorer{part.suffix}",
+            )
+            for part in parts
+        ]
         self.attentions = [
             TargetAttention(
                 self.attention,
@@ -107,15 +121,15 @@ class DIEN(nn.Module):
                 self.softmax,
                 self.attention_batch_norm,
                 self.dtype,
-                name=f"target_attention{field.suffix}",
+                name=f"target_attention{part.suffix}",
             )
-            for field in fields
+            for part in parts
         ]
         self.evolutions = [
-            MinRecurrence(width, self.gate, self.dtype, name=f"evolution{field.suffix}")
+            MinRecurrence(width, self.gate, self.dtype, name=f"evolution{part.suffix}")
             if self.kind == "minAUGRU"
-            else Recurrence(width, self.kind, self.gate, evolution_biases, self.dtype, name=f"evolution{field.suffix}")
-            for field, width in zip(fields, widths, strict=True)
+            else Recurrence(width, self.kind, self.gate, evolution_biases, self.dtype, name=f"evolution{part.suffix}")
+            for part, width in zip(parts, widths, strict=True)
         ]
         self.mlp = MLP(
             self.tower,
@@ -129,7 +143,10 @@ class DIEN(nn.Module):
 
     @nn.nowrap
     def _check(self) -> None:
-        width = of_fields(self.schema, "joined")[0].width
+        width, known = parts_of(self.schema, "joined")[0].width, [c.name for c in self.schema.channels]
+        for name in self.auxiliary_channels:
+            if name not in known:
+                raise ValueError(f"DIEN: auxiliary_channels has {name!r}; {nearest(name, known)}")
         if self.auxiliary == "inner" and self.state not in (0, width):
             raise ValueError(
                 f"DIEN: state is {self.state}, a behaviour is {width} wide; expected equal widths for the inner "
@@ -146,6 +163,10 @@ class DIEN(nn.Module):
                 'expected cell="linen": leave it out, or set extractor="GRU" or another kind'
             )
 
+    @property
+    def _parts(self) -> list[Part]:
+        return parts_of(self.schema, self.fields)
+
     def __call__(self, batch: Batch, train: bool = False) -> Output:
         return self.net(self.embed(batch), train)
 
@@ -153,69 +174,91 @@ class DIEN(nn.Module):
         return self.embedder(batch)
 
     def net(self, e: Embedded, train: bool = False) -> Output:
-        states = self._extract(e)
-        logit_BK = self.score(self._candidate_free(states, e), e, train)
+        seen = [history(part, e) for part in self._parts]
+        masks = [h.mask_BS for h in seen]
+        states = self._extract([h.event_BSE for h in seen], masks)
+        logit_BK = self._logits(self._candidate_free(states, masks), masks, e, train)
         if e.negative_BTE is None:
             return Output(logit_BK)
         auxiliaries = [
-            self._auxiliary(state_BTH, field.of(e.history_BTE), field.of(e.negative_BTE), e.mask_BT, train)
-            for field, state_BTH in zip(of_fields(self.schema, self.fields), states, strict=True)
+            self._auxiliary(scorer, state_BSH, h, train)
+            for part, scorer, state_BSH, h in zip(self._parts, self.scorers, states, seen, strict=True)
+            if self._learns_next(part)
         ]
         return Output(logit_BK, jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *auxiliaries))
 
     def encode(self, e: Embedded) -> jax.Array:
         """What no candidate changes, once per history: the interest states, [B, T, H], all fields side by side.
 
-        For the kind GRU the second GRU is part of it. Of `e` only the history and its mask are read.
+        The state of an event is that of its channel. For the kind GRU the second GRU is part of it. Of `e` only the
+        history, its mask and its channels are read.
         """
-        return self._candidate_free(self._extract(e), e)
+        masks = [part.mask(e) for part in self._parts]
+        states = self._candidate_free(self._extract([part.of(e.history_BTE) for part in self._parts], masks), masks)
+        # Elsewhere than at its own events, a channel's states are 0.
+        return reduce(jnp.add, states) if self.schema.channels else jnp.concatenate(states, axis=-1)
 
     def score(self, state_BTH: jax.Array, e: Embedded, train: bool = False) -> jax.Array:
         """logit_BK of the candidates, given the encoded history; `e.history_BTE` is not read."""
-        interests = []
+        parts = self._parts
         ends = list(accumulate(extractor.features for extractor in self.extractors))
-        states = jnp.split(state_BTH, ends[:-1], axis=-1)
-        for i, field in enumerate(of_fields(self.schema, self.fields)):
-            query_BKE = field.of(e.candidate_BKE)
-            weight_BKT = self.attentions[i](query_BKE, states[i], e.mask_BK, e.mask_BT, train)
-            if self.kind == "GRU":
-                interests.append(einsum("bkt,bth->bkh", weight_BKT, states[i], self.dtype))
-            else:
-                interests.append(self.evolutions[i](states[i], e.mask_BT, weight_BKT))
-        logit_BK: jax.Array = self.mlp(tower_input(interests, e), e.mask_BK, train)
-        return logit_BK
+        states = [state_BTH] * len(parts) if self.schema.channels else jnp.split(state_BTH, ends[:-1], axis=-1)
+        return self._logits(states, [part.mask(e) for part in parts], e, train)
 
     def next_logit(self, state_BH: Mapping[str, jax.Array], behaviour_VE: jax.Array) -> jax.Array:
         """The auxiliary logit [B, V] that each of V behaviours, as vectors, comes next after each of B interest states.
 
-        The states stand under the name of the extractor that made them; of separate fields the mean logit counts.
+        The states stand under the name of the extractor that made them; of separate fields, and of channels, the mean
+        logit counts.
         """
         logits = []
-        for field, extractor in zip(of_fields(self.schema, self.fields), self.extractors, strict=True):
-            state_B1H = state_BH[str(extractor.name)][:, None]
-            mask_BV = jnp.ones((len(state_B1H), len(behaviour_VE)), bool)
-            logits.append(self.scorer(state_B1H, field.of(behaviour_VE)[None], mask_BV, False))
+        for part, extractor, scorer in zip(self._parts, self.extractors, self.scorers, strict=True):
+            if self._learns_next(part):
+                state_B1H = state_BH[str(extractor.name)][:, None]
+                mask_BV = jnp.ones((len(state_B1H), len(behaviour_VE)), bool)
+                logits.append(scorer(state_B1H, part.of(behaviour_VE)[None], mask_BV, False))
         return jnp.mean(jnp.stack(logits), axis=0)
 
-    def _extract(self, e: Embedded) -> list[jax.Array]:
-        """The states of the interest extractor, [B, T, H] for each field."""
-        fields = of_fields(self.schema, self.fields)
-        return [extract(f.of(e.history_BTE), e.mask_BT) for f, extract in zip(fields, self.extractors, strict=True)]
+    def _learns_next(self, part: Part) -> bool:
+        """Whether a part has the auxiliary loss."""
+        named = self.auxiliary_channels
+        return not named or self.schema.channels[part.channel].name in named
 
-    def _candidate_free(self, states: list[jax.Array], e: Embedded) -> jax.Array:
-        if self.kind == "GRU":
-            states = [evolve(state_BTH, e.mask_BT) for evolve, state_BTH in zip(self.evolutions, states, strict=True)]
-        return jnp.concatenate(states, axis=-1)
+    def _extract(self, events: list[jax.Array], masks: list[jax.Array]) -> list[jax.Array]:
+        """The states of the interest extractors, [B, S, H] for each part, from its events [B, S, E]."""
+        return [extract(*seen) for extract, *seen in zip(self.extractors, events, masks, strict=True)]
 
-    def _auxiliary(
-        self, state_BTH: jax.Array, history_BTE: jax.Array, negative_BTE: jax.Array, mask_BT: jax.Array, train: bool
-    ) -> Auxiliary:
+    def _candidate_free(self, states: list[jax.Array], masks: list[jax.Array]) -> list[jax.Array]:
+        """What no candidate changes, for each part."""
+        if self.kind != "GRU":
+            return states
+        return [evolve(*seen) for evolve, *seen in zip(self.evolutions, states, masks, strict=True)]
+
+    def _logits(self, states: list[jax.Array], masks: list[jax.Array], e: Embedded, train: bool) -> jax.Array:
+        """logit_BK, given the states of each part [B, S, H] and their mask [B, S]."""
+        interests = []
+        for part, attention, evolution, state_BSH, mask_BS in zip(
+            self._parts, self.attentions, self.evolutions, states, masks, strict=True
+        ):
+            weight_BKS = attention(part.of(e.candidate_BKE), state_BSH, e.mask_BK, mask_BS, train)
+            if self.kind == "GRU":
+                interests.append(einsum("bks,bsh->bkh", weight_BKS, state_BSH, self.dtype))
+            else:
+                interests.append(evolution(state_BSH, mask_BS, weight_BKS))
+        logit_BK: jax.Array = self.mlp(tower_input(interests, e), e.mask_BK, train)
+        return logit_BK
+
+    def _auxiliary(self, scorer: AuxiliaryScorer, state_BTH: jax.Array, seen: History, train: bool) -> Auxiliary:
         """State t against behaviour t + 1 and its negative, wherever behaviour t + 1 is real."""
-        state_BSH, mask_BS = state_BTH[:, :-1], mask_BT[:, 1:]
+        assert seen.negative_BSE is not None  # only then is there an auxiliary loss
+        state_BSH, mask_BS, slot_BS = state_BTH[:, :-1], seen.mask_BS[:, 1:], seen.slot_BS
+        if slot_BS is None:
+            slot_BS = jnp.broadcast_to(jnp.arange(state_BTH.shape[1])[None], state_BTH.shape[:2])
         return Auxiliary(
-            self.scorer(state_BSH, history_BTE[:, 1:], mask_BS, train),
-            self.scorer(state_BSH, negative_BTE[:, 1:], mask_BS, train),
+            scorer(state_BSH, seen.event_BSE[:, 1:], mask_BS, train),
+            scorer(state_BSH, seen.negative_BSE[:, 1:], mask_BS, train),
             mask_BS,
+            slot_BS[:, 1:],
         )
 
 

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from dienjax.batch import Batch
 from dienjax.models.embedding import Embedded, FeatureEmbedder
-from dienjax.models.fields import Fields, of_fields
+from dienjax.models.fields import Fields, history, parts_of
 from dienjax.models.layers import MLP, Activation, AttentionHidden, BatchNorm, Head, TargetAttention
 from dienjax.models.matmul import Dtype, einsum
 from dienjax.models.output import Output, tower_input
@@ -40,6 +40,12 @@ class DIN(nn.Module):
     head: Head = "one"
     dtype: Dtype = "float32"
 
+    def __post_init__(self) -> None:
+        parts_of(self.schema, self.fields)
+        if self.schema.channels and self.padding != "masked":
+            raise ValueError(f'DIN: padding="{self.padding}" with channels; expected padding="masked": leave it out')
+        super().__post_init__()
+
     def setup(self) -> None:
         self.embedder = FeatureEmbedder(self.schema)
         self.attentions = [
@@ -50,9 +56,9 @@ class DIN(nn.Module):
                 self.softmax,
                 self.attention_batch_norm,
                 self.dtype,
-                name=f"attention{field.suffix}",
+                name=f"attention{part.suffix}",
             )
-            for field in of_fields(self.schema, self.fields)
+            for part in parts_of(self.schema, self.fields)
         ]
         self.mlp = MLP(
             self.tower,
@@ -71,7 +77,8 @@ class DIN(nn.Module):
         return self.embedder(batch)
 
     def net(self, e: Embedded, train: bool = False) -> Output:
-        return Output(self.score(self.encode(e), e, train))
+        seen = [history(part, e) for part in parts_of(self.schema, self.fields)]
+        return Output(self._logits([h.event_BSE for h in seen], [h.mask_BS for h in seen], e, train))
 
     def encode(self, e: Embedded) -> jax.Array:
         """What no candidate changes, once per history: the behaviours themselves, [B, T, E]."""
@@ -79,11 +86,16 @@ class DIN(nn.Module):
 
     def score(self, state_BTE: jax.Array, e: Embedded, train: bool = False) -> jax.Array:
         """logit_BK of the candidates, given an encoded history; `e.history_BTE` is not read."""
-        mask_BT = e.mask_BT if self.padding == "masked" else jnp.ones_like(e.mask_BT)
+        parts = parts_of(self.schema, self.fields)
+        return self._logits([part.of(state_BTE) for part in parts], [part.mask(e) for part in parts], e, train)
+
+    def _logits(self, keys: list[jax.Array], masks: list[jax.Array], e: Embedded, train: bool) -> jax.Array:
+        """logit_BK, given what each part sees, its behaviours [B, S, E] and their mask [B, S]."""
         interests = []
-        for field, attention in zip(of_fields(self.schema, self.fields), self.attentions, strict=True):
-            key_BTE = field.of(state_BTE)
-            weight_BKT = attention(field.of(e.candidate_BKE), key_BTE, e.mask_BK, mask_BT, train)
-            interests.append(einsum("bkt,bte->bke", weight_BKT, key_BTE, self.dtype))
+        parts = zip(parts_of(self.schema, self.fields), self.attentions, keys, masks, strict=True)
+        for part, attention, key_BSE, real_BS in parts:
+            mask_BS = real_BS if self.padding == "masked" else jnp.ones_like(real_BS)
+            weight_BKS = attention(part.of(e.candidate_BKE), key_BSE, e.mask_BK, mask_BS, train)
+            interests.append(einsum("bks,bse->bke", weight_BKS, key_BSE, self.dtype))
         logit_BK: jax.Array = self.mlp(tower_input(interests, e), e.mask_BK, train)
         return logit_BK

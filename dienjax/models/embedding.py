@@ -30,7 +30,10 @@ Tables = Mapping[str, jax.Array | ScaledRows]
 
 @struct.dataclass
 class Embedded:
-    """A batch after the tables: all that a net sees. E is the width of all behaviours side by side."""
+    """A batch after the tables: all that a net sees. E is the width of all behaviours side by side.
+
+    Of a schema with channels, `channel_BT` has the number of each event's.
+    """
 
     history_BTE: jax.Array
     candidate_BKE: jax.Array
@@ -39,6 +42,7 @@ class Embedded:
     mask_BT: jax.Array
     mask_BK: jax.Array
     negative_BTE: jax.Array | None = None
+    channel_BT: jax.Array | None = None
 
 
 def embed(schema: Schema, tables: Tables, batch: Batch) -> Embedded:
@@ -51,6 +55,7 @@ def embed(schema: Schema, tables: Tables, batch: Batch) -> Embedded:
         mask_BT=batch.mask_BT,
         mask_BK=batch.mask_BK,
         negative_BTE=None if batch.negative is None else events(schema, tables, batch.negative),
+        channel_BT=batch.channel_BT,
     )
 
 

@@ -8,11 +8,16 @@ from dienjax.models.embedding import Embedded
 
 @struct.dataclass
 class Auxiliary:
-    """Logits of the next behaviour and of its sampled negative given the interest state; S = T − 1 steps."""
+    """Logits of the next behaviour and of its sampled negative given the interest state; S = T − 1 steps.
+
+    Attributes:
+      slot_BS: in which slot of the history the next behaviour stands; None: in 1 to T − 1, as the steps.
+    """
 
     positive_logit_BS: jax.Array
     negative_logit_BS: jax.Array
     mask_BS: jax.Array
+    slot_BS: jax.Array | None = None
 
 
 @struct.dataclass

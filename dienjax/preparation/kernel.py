@@ -5,6 +5,7 @@ not on the log. A first pass counts; then each column of the store is written sl
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ def build_store(
         behaviours=tuple(Behaviour(name) for name in fields.behaviours),
         sparse=(*(Sparse(name) for name in code_U), *(Sparse(name, of="candidate") for name in fields.context)),
         dense=tuple(Dense(name, of="candidate") for name in fields.dense),
+        type=fields.channels.column if fields.channels else "",
+        channels=fields.channels.of(vocabulary[fields.channels.column].frame) if fields.channels else (),
     )
     _check_like(schema, settings)
     stored: dict[str, Column] = {
@@ -164,7 +167,7 @@ def _check_like(schema: Schema, settings: Settings) -> None:
     if settings.like is None:
         return
     earlier = settings.like.schema
-    sized = Schema(tuple(earlier.table(t.name) for t in schema.tables), schema.behaviours, schema.sparse, schema.dense)
+    sized = replace(schema, tables=tuple(earlier.table(t.name) for t in schema.tables))
     if difference := sized.difference(earlier):
         raise ValueError(
             f"prepare: the fields differ from those of {settings.like.path}; - new store, + earlier store:\n"

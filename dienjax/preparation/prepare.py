@@ -9,6 +9,7 @@ from typing import get_args
 
 from dienjax.data.store import PURPOSE, Store
 from dienjax.errors import nearest
+from dienjax.preparation.channels import Channels
 from dienjax.preparation.kernel import build_store
 from dienjax.preparation.names import refuse_label_leak, refuse_reserved
 from dienjax.preparation.read import Log, Roles
@@ -29,6 +30,7 @@ def prepare(
     time: str,
     attributes: Sequence[str] = (),
     user_attributes: Sequence[str] = (),
+    channels: str | None = None,
     protocol: Protocol | None = None,
     hist_label: str | None = None,
     impressions: Log | None = None,
@@ -70,6 +72,9 @@ def prepare(
     Args:
       attributes: columns of the event, such as its category; each becomes a behaviour after the item.
       user_attributes: columns of the impressions, or else of the events, that hold one value per user.
+      channels: histories of their own for several kinds of events, each with its length, by a column that becomes an
+        attribute: "type=click:50,cart+wish:20" keeps the last 50 clicks and the last 20 events of the other two kinds.
+        Events of other kinds are in no history; they are candidates all the same.
       hist_label: a column or expression of the events in [0, 1], such as "rating >= 4": 1 for a positive signal.
       label: a column or expression of the impressions: 0 or 1, or any number for regression.
       context: columns of the impressions whose values get ids, such as a position or a page.
@@ -106,7 +111,10 @@ def prepare(
     if earlier is not None:
         earlier.verify()
     settings = Settings(protocol, fractions, min_count, drop_duplicates, earlier, grow, user_id)
-    fields = Fields(user, item, time, *map(tuple, (attributes, user_attributes, context, dense)))
+    of_kinds = Channels.parse(channels) if channels else None
+    if of_kinds and of_kinds.column not in (item, *attributes):
+        attributes = (*attributes, of_kinds.column)
+    fields = Fields(user, item, time, *map(tuple, (attributes, user_attributes, context, dense)), of_kinds)
     _check(settings, fields, impressions is not None, label, engine)
 
     of_shown: tuple[str, ...] = ()

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 
 from dienjax.data.store import Store
+from dienjax.preparation.channels import Channels
 from dienjax.preparation.splits import Fractions, Protocol
 
 
 @dataclass(frozen=True)
 class Fields:
-    """The roles of the columns: `attributes` of the event, `users` of the user, context and dense of an impression."""
+    """The roles of the columns: `attributes` of the event, `users` of the user, context and dense of an impression.
+
+    `channels` says by which of the attributes events have histories of their own.
+    """
 
     user: str
     item: str
@@ -17,6 +21,7 @@ class Fields:
     users: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     dense: tuple[str, ...] = ()
+    channels: Channels | None = None
 
     @property
     def behaviours(self) -> tuple[str, ...]:

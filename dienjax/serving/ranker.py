@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dienjax.channels import kept
 from dienjax.schema import Schema
 from dienjax.serving.encoding import Encode, encode_lists, encode_values, encoders, numbers
 from dienjax.serving.folder import GRAPHS, Export, read_export
@@ -72,7 +73,7 @@ class Ranker:
 
     @property
     def max_len(self) -> int:
-        """How many events of a history the model reads, the most recent."""
+        """How many events of a history the model reads, the most recent; of channels together."""
         return self._export.max_len
 
     def __repr__(self) -> str:
@@ -133,6 +134,10 @@ class Ranker:
     def _score(self, history: Group, candidates: Group, user: Group | None) -> np.ndarray:
         """The scores, for `score` and `top`: equally deep in the stack, so that the warning names the caller's line."""
         hist_T = encode_lists("history", history, self._history)
+        if self.schema.channels:
+            type_T = hist_T[self.schema.type]
+            kept_T = kept(self.schema, type_T, np.array([len(type_T)]))
+            hist_T = {name: array_T[kept_T] for name, array_T in hist_T.items()}
         candidate_K = encode_lists("candidates", candidates, self._candidates)
         user_1 = encode_values("user", {} if user is None else user, self._user)
         if not len(candidate_K[self.schema.item]):

@@ -1,12 +1,13 @@
 """A table of raw values as encoded rows: histories, users, and one candidate or a list of them a row."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from dienjax.channels import kept
 from dienjax.schema import Dense, Schema, Sparse
 from dienjax.serving.encoding import Encode
 from dienjax.serving.raw_columns import PREDICT, Encoded, Place, encoded, holds_lists, raw_columns
@@ -75,11 +76,22 @@ def encoded_rows(
         [encoded(name, raw[name], lists, encode[name], place) for name in shown],
     )
     _check_lengths(rows.history, "behaviours", place)
+    if schema.channels:
+        rows = replace(rows, history=_of_channels(schema, rows))
     _check_lengths(rows.candidate, "candidates", place)
     if not rows.count_N.all():  # of no rows all have one
         row = place.row(int(np.argmin(rows.count_N)))
         raise ValueError(f"{row} of column {schema.item!r} has no candidate; expected at least one")
     return rows
+
+
+def _of_channels(schema: Schema, rows: Rows) -> list[Encoded]:
+    """The histories with the events alone that their channels keep."""
+    type_M = next(column for column in rows.history if column.name == f"hist_{schema.type}").value_M
+    kept_M = kept(schema, type_M, rows.length_N)
+    row_M = np.repeat(np.arange(len(rows.length_N)), rows.length_N)[kept_M]
+    length_N = np.bincount(row_M, minlength=len(rows.length_N))
+    return [replace(column, value_M=column.value_M[kept_M], length_N=length_N) for column in rows.history]
 
 
 def _check_lengths(columns: list[Encoded], what: str, place: Place) -> None:

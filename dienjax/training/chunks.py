@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def chunk_scorer(run: Run, variables: dict[str, Any], rows: int, longest: int = 
       rows: how many rows will come in all, so that few are not padded to whole batches.
       longest: the longest history that will come, which must be known where padding is not masked.
     """
-    data, K = run.config.data, 0
+    data, K = replace(run.config.data, max_len=run.max_len), 0
 
     def logits(rows_N: Rows) -> np.ndarray:
         nonlocal K, longest

@@ -102,9 +102,8 @@ def data_loss(
     if output.auxiliary is not None:
         hist_label_BS: Any = 1.0
         if batch.hist_label_BT is not None:
-            hist_label_BS = batch.hist_label_BT[:, 1:]
-            fields = output.auxiliary.mask_BS.shape[1] // max(hist_label_BS.shape[1], 1)
-            hist_label_BS = jnp.tile(hist_label_BS, (1, fields))  # separate fields stand side by side
+            label_BT, slot_BS = batch.hist_label_BT, output.auxiliary.slot_BS
+            hist_label_BS = label_BT[:, 1:] if slot_BS is None else jnp.take_along_axis(label_BT, slot_BS, axis=1)
         parts["auxiliary_loss"] = auxiliary_loss(output.auxiliary, hist_label_BS, steps)
         loss += config.alpha * parts["auxiliary_loss"]
     return loss, parts

@@ -1,5 +1,6 @@
 """Probabilities for raw values as they stand in the log: a table of histories and candidates, scored."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,10 @@ def predict(
     """The frame with a column `probability` (regression: `prediction`).
 
     For each behaviour `b` of the run: `hist_b` holds a list of values per row, oldest first (the most recent
-    `data.max_len` are used), and `b` the candidate, or a list of candidates, which then gets a list of probabilities.
-    User and context features stand under their names. Values are those of the log the run was trained on, read as
-    `dienjax.serving.Ranker` reads them; None, and a value it never saw, count as unknown. A run trained on ready-made
-    ids takes ids.
+    `data.max_len`, or those that the channels keep, are used), and `b` the candidate, or a list of candidates, which
+    then gets a list of probabilities. User and context features stand under their names. Values are those of the log
+    the run was trained on, read as `dienjax.serving.Ranker` reads them; None, and a value it never saw, count as
+    unknown. A run trained on ready-made ids takes ids.
 
     What pandas marks as missing is None too, and so is NaN in a column of floats or objects, which have no other word
     for it. NaN in a list is an error, and so is a float beyond 2**53 where the log held whole numbers: it may stand for
@@ -118,7 +119,7 @@ def _validation(run: Run, store: Store | str | Path | None) -> StoreSplit:
 
 def _loader(run: Run, dataset: PaddedArrays) -> Loader:
     """Batches of few shapes, so that other tables have the same."""
-    data, lengths = run.config.data, run.config.data.lengths
+    data, lengths = replace(run.config.data, max_len=run.max_len), run.config.data.lengths
     if masks_padding(run) and np.count_nonzero(dataset.mask_NK) <= MANY:
         lengths = few_lengths(data, max(1, int(dataset.length_N.max())))
     return eval_loader(dataset, min(data.batch_size, power_of_two(len(dataset.length_N))), lengths)
@@ -159,7 +160,7 @@ def table_arrays(
     if not len(table):
         raise ValueError("predict: the table has no rows; expected at least one")
     rows = encoded_rows(run.schema, run_encoders(run), table)
-    T = min(max(1, int(rows.length_N.max())), run.config.data.max_len)
+    T = min(max(1, int(rows.length_N.max())), run.max_len)
     K = int(rows.count_N.max())
     if few_shapes and rows.count_N.sum() <= MANY:
         K = power_of_two(K)

@@ -124,7 +124,7 @@ def _scored(
     none = scale(np.zeros(1, np.float32))[:0]
     longest = 1
     if not masks_padding(run):
-        longest = min(run.config.data.max_len, longest_list(parts, f"hist_{run.schema.item}"))
+        longest = min(run.max_len, longest_list(parts, f"hist_{run.schema.item}"))
     logits = chunk_scorer(run, variables, sum(part.rows for part in parts), longest)
     for part, table, rows in _ahead(_encoded(run, parts)):
         value_M = scale(logits(rows)) if len(table) else none

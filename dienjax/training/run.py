@@ -115,6 +115,11 @@ class Run:
     def model(self) -> nn.Module:
         return self.config.model.build(self.schema)
 
+    @property
+    def max_len(self) -> int:
+        """The most events of a history that the model reads."""
+        return self.schema.longest(self.config.data.max_len)
+
     def check_schema(self, schema: Schema, whose: str) -> None:
         """Refuse a schema whose ids do not mean what they meant in training.
 

@@ -65,6 +65,9 @@ def init_state(
     return jax.jit(init, out_shardings=layout.shardings(jax.eval_shape(init, key)))(key)
 
 
+NO_VECTORS = "mask_BT", "mask_BK", "channel_BT"
+"""What is the same in a batch before and after the tables."""
+
 Gradient = Callable[..., tuple[Any, Any, Metrics]]
 
 
@@ -91,7 +94,7 @@ def make_gradient(model: nn.Module, loss: LossConfig, unknown: float = 0.0, plat
 
         def output(params: Any, vectors: Any, batch: Batch) -> tuple[Output, Any]:
             variables, rngs = {"params": params, "batch_stats": state.batch_stats}, {"dropout": key}
-            embedded = Embedded(**vectors, mask_BT=batch.mask_BT, mask_BK=batch.mask_BK)
+            embedded = Embedded(**vectors, **{name: getattr(batch, name) for name in NO_VECTORS})
             return model.apply(variables, embedded, train=True, method="net", rngs=rngs, mutable=["batch_stats"])
 
         def embedded(tables: Any, batch: Batch) -> dict[str, jax.Array | None]:
@@ -130,8 +133,8 @@ def make_gradient(model: nn.Module, loss: LossConfig, unknown: float = 0.0, plat
 
 
 def _vectors(embedded: Embedded) -> dict[str, jax.Array | None]:
-    """What a gradient goes into: all but the masks."""
-    return {f.name: getattr(embedded, f.name) for f in fields(Embedded) if not f.name.startswith("mask")}
+    """What a gradient goes into."""
+    return {f.name: getattr(embedded, f.name) for f in fields(Embedded) if f.name not in NO_VECTORS}
 
 
 def make_descend(tx: optax.GradientTransformation, loss: LossConfig) -> Callable[..., tuple[TrainState, Metrics]]:

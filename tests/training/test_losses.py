@@ -140,10 +140,11 @@ def test_total_loss_without_auxiliary_or_hist_label():
 
 def test_history_labels_hold_for_each_of_separate_fields():
     """Two fields that are each extracted on their own: their auxiliary logits stand side by side."""
-    both = Auxiliary(*(np.concatenate([x, x], axis=1) for x in (POSITIVE_BS, NEGATIVE_BS, MASK_BS)))
+    slot_BS = np.broadcast_to(np.arange(1, MASK_BS.shape[1] + 1), MASK_BS.shape)
+    both = Auxiliary(*(np.concatenate([x, x], axis=1) for x in (POSITIVE_BS, NEGATIVE_BS, MASK_BS, slot_BS)))
     _, parts = total_loss(Output(LOGIT_BK, both), BATCH, PARAMS, LossConfig())
     assert parts["auxiliary_loss"] == pytest.approx(AUX, rel=1e-6)
     short = builders.make_batch((0, 1), T=1, K=1)
-    nothing = Auxiliary(*(np.zeros((2, 0), dtype) for dtype in (np.float32, np.float32, bool)))
+    nothing = Auxiliary(*(np.zeros((2, 0), dtype) for dtype in (np.float32, np.float32, bool, np.int32)))
     _, parts = total_loss(Output(np.zeros((2, 1), np.float32), nothing), short, PARAMS, LossConfig())
     assert parts["auxiliary_loss"] == 0
