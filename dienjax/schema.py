@@ -204,7 +204,7 @@ class Schema:
         check_names("channel", [c.name for c in self.channels])
         if len(self.channels) > MOST_CHANNELS:
             raise ValueError(f"Schema: {len(self.channels)} channels; expected at most {MOST_CHANNELS}")
-        size, owner = self.sizes()[self.type], {}
+        size, owner = self.sizes()[self.type], dict[int, str]()
         for channel in self.channels:
             fits = channel.ids and all(_is_whole(i, UNKNOWN) and i < size for i in channel.ids)
             if not fits or not _is_whole(channel.most, 1):

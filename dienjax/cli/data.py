@@ -87,9 +87,9 @@ def prepare(
     store = make_store(
         list(events), out, user=user, item=item, time=time, attributes=attributes, user_attributes=user_attributes,
         channels=channels, protocol=protocol, hist_label=hist_label, impressions=list(impressions) or None, label=label,
-        context=context, dense=dense, min_count=min_count, drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine,
-        seed=seed, test_fraction=test_fraction, valid_fraction=valid_fraction, user_id=user_id, force=force,
-        progress=not quiet,
+        context=context, dense=dense, min_count=min_count, drop_duplicates=drop_duplicates, like=like, grow=grow,
+        engine=engine, seed=seed, test_fraction=test_fraction, valid_fraction=valid_fraction, user_id=user_id,
+        force=force, progress=not quiet,
     )  # fmt: skip
     print(summary(store))
 

@@ -49,16 +49,14 @@ class StoreSplit:
         if self.shown is not None:
             self.K, self.sample_N, self.from_N, self.to_N = cut_rows(self.shown.first)
         self.user_N, self.end_N = samples.user_N[self.sample_N], samples.end_N[self.sample_N]
-        self.start_N = store.offsets[self.user_N]
-        self.channels = None
+        start_N, self.max_len, self.channels = store.offsets[self.user_N], max_len, None
         if store.schema.channels:
             self.number_V = numbers(store.schema)
             most_C = [channel.most for channel in store.schema.channels]
             self.channels = ChannelRows.of(self.number_V[store.events[store.schema.type]], most_C)
-            self.length_N = self.channels.lengths(self.start_N, self.end_N)
+            self.length_N = self.channels.lengths(start_N, self.end_N)
         else:
-            self.start_N = np.maximum(self.start_N, self.end_N - max_len)
-            self.length_N = self.end_N - self.start_N
+            self.length_N = np.minimum(self.end_N - start_N, max_len)
         if auxiliary or self.shown is None:
             self.negatives = Negatives(
                 store.raw_item_E, store.offsets, store.train_row, seed=seed, how=negatives, own=own
@@ -71,8 +69,7 @@ class StoreSplit:
     def rows(self, index_B: np.ndarray, T: int, epoch: int) -> Batch:
         store = self.store
         user_B, end_B = self.user_N[index_B], self.end_N[index_B]
-        find = self.channels.window_rows if self.channels else window_rows
-        row_BT, mask_BT = find(self.start_N[index_B], end_B, T)
+        row_BT, mask_BT = self.event_rows(user_B, end_B, T)
         history: dict[str, Array] = {name: gather(column, row_BT, mask_BT) for name, column in store.events.items()}
         negative: dict[str, Array] | None = None
         if self.auxiliary:
@@ -93,6 +90,13 @@ class StoreSplit:
             hist_label_BT=None if store.hist_label_E is None else gather(store.hist_label_E, row_BT, mask_BT),
             channel_BT=self.number_V[history[self.schema.type]] if self.channels else None,
         )
+
+    def event_rows(self, user_B: np.ndarray, end_B: np.ndarray, T: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows [B, T] of the most recent T events of users' histories that end before `end_B`, and their mask."""
+        start_B = self.store.offsets[user_B]
+        if self.channels:
+            return self.channels.window_rows(start_B, end_B, T)
+        return window_rows(np.maximum(start_B, end_B - self.max_len), end_B, T)
 
     def _fields(self, row_M1: np.ndarray, item_M1: np.ndarray) -> dict[str, np.ndarray]:
         """The fields [M] of drawn events; the items' ids from a table of all items, which is smaller than the log."""

@@ -143,6 +143,7 @@ class DIEN(nn.Module):
 
     @nn.nowrap
     def _check(self) -> None:
+        parts_of(self.schema, self.fields)
         width, known = parts_of(self.schema, "joined")[0].width, [c.name for c in self.schema.channels]
         for name in self.auxiliary_channels:
             if name not in known:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dienjax.batch import Batch
 from dienjax.models.embedding import Embedded
 from dienjax.schema import Schema
 
@@ -31,7 +32,7 @@ class Part:
         """The part's columns [..., width] of joined vectors."""
         return x if self.width == x.shape[-1] else x[..., self.start : self.start + self.width]
 
-    def mask(self, e: Embedded) -> jax.Array:
+    def mask(self, e: Embedded | Batch) -> jax.Array:
         """True where an event is real, and of the part's channel."""
         return e.mask_BT & (e.channel_BT == self.channel) if self.most else e.mask_BT
 

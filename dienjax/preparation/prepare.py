@@ -114,7 +114,9 @@ def prepare(
     of_kinds = Channels.parse(channels) if channels else None
     if of_kinds and of_kinds.column not in (item, *attributes):
         attributes = (*attributes, of_kinds.column)
-    fields = Fields(user, item, time, *map(tuple, (attributes, user_attributes, context, dense)), of_kinds)
+    fields = Fields(
+        user, item, time, tuple(attributes), tuple(user_attributes), tuple(context), tuple(dense), of_kinds
+    )  # fmt: skip
     _check(settings, fields, impressions is not None, label, engine)
 
     of_shown: tuple[str, ...] = ()

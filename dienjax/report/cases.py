@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from dienjax.data.histories import window_rows
 from dienjax.errors import nearest
 from dienjax.report.scored import Scored
 
@@ -80,8 +79,9 @@ def cases(scored: Sequence[Scored], users: Sequence[str] | None = None, seed: in
 
     row_U = first.row_M[index_C[np.cumsum(count_U) - count_U]]
     end_U = first.dataset.end_N[row_U]
-    length_U = np.minimum(EVENTS, np.max([one.dataset.length_N[row_U] for one in scored], axis=0))
-    event_UT, mask_UT = window_rows(end_U - length_U, end_U, max(1, length_U.max(initial=0)))
+    longest = max((one.dataset for one in scored), key=lambda dataset: dataset.length_N.max())
+    T = min(EVENTS, max(1, longest.length_N[row_U].max(initial=0)))
+    event_UT, mask_UT = longest.event_rows(user_U, end_U, T)
     return Cases(
         user_U=user_U,
         why=[*why.values()],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dienjax.data.arrays import PaddedArrays
-from dienjax.data.histories import gather, window_rows
+from dienjax.data.histories import gather
 from dienjax.data.mapped import in_blocks
 from dienjax.data.store import Store
 from dienjax.report.cases import Cases
@@ -31,7 +31,7 @@ class Evolution:
 
     Attributes:
       probability_UKP: what is predicted for each candidate from the history up to there (regression: the prediction).
-      weight_UKT: attention to each event; the mean, where each field has its own.
+      weight_UKT: attention to each event; the mean, where each field has its own; its channel's.
       gate_UKT: what the interest evolution's gate lets in of an event, the mean over its units.
       left_UKT: how much of each event is left in the final state, likewise.
       surprise_UT: −log σ of the auxiliary logit that the event comes next, in nats, in the history that the model sees
@@ -75,17 +75,19 @@ def evolve(scored: Scored, cases: Cases, frequent: Mapping[str, np.ndarray]) -> 
     nearest, logit_U5 = _nearest(run, variables, seen, frequent)
     return Evolution(
         probability_UKP=_growth(scored, variables, cases),
-        weight_UKT=shown(_mean([*arrays.weight_BKT.values()])),
-        gate_UKT=shown(_mean([arrays.gate_BKTH[name].mean(axis=-1) for name in evolutions])),
-        left_UKT=shown(_mean([seen.left_NKT(name) for name in evolutions]) if ends_in_interest else None),
+        weight_UKT=shown(_joined(run, [*arrays.weight_BKT.values()])),
+        gate_UKT=shown(_joined(run, [arrays.gate_BKTH[name].mean(axis=-1) for name in evolutions])),
+        left_UKT=shown(_joined(run, [seen.left_NKT(name) for name in evolutions]) if ends_in_interest else None),
         surprise_UT=None if surprise_NT is None else _aligned(surprise_NT[:, None], length_U, cases)[:, 0],
         nearest=nearest,
         logit_U5=logit_U5,
     )
 
 
-def _mean(arrays: list[np.ndarray]) -> np.ndarray | None:
-    return np.mean(arrays, axis=0) if arrays else None
+def _joined(run: Run, arrays: list[np.ndarray]) -> np.ndarray | None:
+    """The mean over fields; of channels the sum, for each has 0 at the events of others."""
+    join = np.sum if run.schema.channels else np.mean
+    return join(arrays, axis=0) if arrays else None
 
 
 def _aligned(array_UKS: np.ndarray, length_U: np.ndarray, cases: Cases) -> np.ndarray:
@@ -112,13 +114,14 @@ def _growth(scored: Scored, variables: Any, cases: Cases) -> np.ndarray:
     run, store = scored.run, scored.store
     (U, K), P = cases.mask_UK.shape, cases.mask_UT.shape[1] + 1
     case_N, cut_N = np.nonzero(np.arange(P) <= cases.length_U[:, None])
-    user_N, end_N = cases.user_U[case_N], cases.end_U[case_N] - cases.length_U[case_N] + cut_N
-    start_N = np.maximum(store.offsets[user_N], end_N - run.config.data.max_len)
-    event_NT, mask_NT = window_rows(start_N, end_N, max(1, (end_N - start_N).max()))
+    first_U = np.where(cases.length_U > 0, cases.event_UT[:, 0], cases.end_U)
+    end_UP = np.concatenate([first_U[:, None], cases.event_UT + 1], axis=1)
+    user_N, end_N = cases.user_U[case_N], end_UP[case_N, cut_N]
+    event_NT, mask_NT = scored.dataset.event_rows(user_N, end_N, max(1, scored.dataset.length_N.max()))
     columns = {f"hist_{name}": gather(column, event_NT, mask_NT) for name, column in store.events.items()}
     columns |= {name: value_UK[case_N] for name, value_UK in cases.candidate.items()}
     columns |= {name: column[user_N] for name, column in store.users.items()}
-    histories = PaddedArrays(run.schema, columns | {"hist_length": end_N - start_N})
+    histories = PaddedArrays(run.schema, columns | {"hist_length": mask_NT.sum(axis=1)})
     scores = score(eval_step(run.model), variables, eval_loader(histories, BATCH_SIZE, 2))
     predicted_NK = scores.logit_NK if scored.task == "regression" else np.exp(-np.logaddexp(0, -scores.logit_NK))
     predicted_UKP = np.full((U, K, P), np.nan)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from flax import linen as nn
@@ -14,6 +15,9 @@ from flax import struct
 from dienjax.batch import Array, Batch
 from dienjax.data.arrays import PaddedArrays
 from dienjax.models.embedding import events
+from dienjax.models.fields import parts_of
+from dienjax.models.output import Auxiliary
+from dienjax.schema import Schema
 from dienjax.training.prediction import table_arrays
 from dienjax.training.run import Run
 
@@ -31,6 +35,9 @@ class Intermediates:
       next_logit_BS: the auxiliary logit that behaviour t + 1 follows the interest state at t; S = T − 1, or where each
         field has states of its own, T − 1 for each field, side by side.
       negative_logit_BS: the same for the sampled negatives, if the batch has them.
+
+    A channel has modules of its own. Where events of others stand their weights and gates are 0, and their states are
+    as before. An auxiliary logit is that of the event's channel: S = T − 1, NaN where it has none.
     """
 
     logit_BK: Array
@@ -59,13 +66,49 @@ def intermediates(model: nn.Module, variables: Any, batch: Batch, auxiliary: boo
         if name in sown:
             sown[name][modules[0] if modules else ""] = leaf
     logits = output.auxiliary
-    return Intermediates(
+    computed = Intermediates(
         output.logit_BK,
         sown["weight_BKT"],
         {name: gate.transpose(3, 2, 0, 1) for name, gate in sown["gate_THKB"].items()},
         {name: state.transpose(3, 2, 0, 1) for name, state in sown["state_THKB"].items()},
         None if logits is None else logits.positive_logit_BS,
         None if logits is None or batch.negative is None else logits.negative_logit_BS,
+    )
+    return _in_slots_of_all(model.schema, computed, batch, logits) if model.schema.channels else computed
+
+
+def _in_slots_of_all(schema: Schema, found: Intermediates, batch: Batch, auxiliary: Auxiliary | None) -> Intermediates:
+    """What channels have of their own events, in the slots of the whole history."""
+    parts = {part.suffix: part for part in parts_of(schema, "joined")}
+
+    def spread(arrays: dict[str, jax.Array], carried: bool = False) -> dict[str, jax.Array]:
+        return {name: of_module(name, array, carried) for name, array in arrays.items()}
+
+    def of_module(name: str, array: jax.Array, carried: bool) -> jax.Array:
+        """[B, K, S, ...] as [B, K, T, ...]; what is `carried` lasts until the channel's next event."""
+        suffix = max((suffix for suffix in parts if name.endswith(suffix)), key=len, default="")
+        if not suffix:  # a module of no channel
+            return array
+        mask_BT = parts[suffix].mask(batch)
+        place_BT = jnp.cumsum(mask_BT, axis=1) - 1
+        wide = (slice(None), None, slice(None), *[None] * (array.ndim - 3))
+        there = ((place_BT >= 0) if carried else mask_BT)[wide]
+        return jnp.where(there, jnp.take_along_axis(array, jnp.maximum(place_BT, 0)[wide], axis=2), 0)
+
+    def of_slots(logit_BS: jax.Array | None) -> jax.Array | None:
+        if logit_BS is None or auxiliary is None or auxiliary.slot_BS is None:
+            return logit_BS
+        slot_BS = jnp.where(auxiliary.mask_BS, auxiliary.slot_BS, 0)
+        row_B1 = jnp.arange(len(slot_BS))[:, None]
+        return jnp.full(batch.mask_BT.shape, jnp.nan).at[row_B1, slot_BS].set(logit_BS)[:, 1:]
+
+    return Intermediates(
+        found.logit_BK,
+        spread(found.weight_BKT),
+        spread(found.gate_BKTH),
+        spread(found.state_BKTH, carried=True),
+        of_slots(found.next_logit_BS),
+        of_slots(found.negative_logit_BS),
     )
 
 

@@ -91,5 +91,5 @@ def _padded(batch: Any, T: int, batches: list[Any], layout: Layout) -> Any:
         return jnp.pad(array, ((0, 0), (0, T - array.shape[1])))
 
     longer = {name: None if (tree := getattr(batch, name)) is None else jax.tree.map(pad, tree)
-              for name in ("history", "mask_BT", "negative", "hist_label_BT")}  # fmt: skip
+              for name in ("history", "mask_BT", "negative", "hist_label_BT", "channel_BT")}  # fmt: skip
     return replace(batch, **longer)

@@ -113,11 +113,11 @@ def test_a_model_is_its_net_on_its_embedding_and_every_input_reaches_its_own_log
     whole = batch(name)
 
     def logit(e):
-        e = e.replace(mask_BT=whole.mask_BT, mask_BK=REAL_BK)
+        e = e.replace(mask_BT=whole.mask_BT, mask_BK=REAL_BK, channel_BT=whole.channel_BT)
         output = model(name).apply(variables(name), e, method="net")
         return output.logit_BK[2, 1], output
 
-    embedded = evaluate(name, whole, method="embed").replace(mask_BT=None, mask_BK=None)
+    embedded = evaluate(name, whole, method="embed").replace(mask_BT=None, mask_BK=None, channel_BT=None)
     gradient = jax.jit(jax.grad(logit, has_aux=True), compiler_options=builders.FAST_COMPILE)
     grads, output = jax.tree.map(np.asarray, gradient(embedded))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), output, evaluate(name, whole))

@@ -52,9 +52,11 @@ INPUTS = {
     "DIN, every kind of field": DIN(builders.EVERY_KIND, softmax=True, **DIN_SIZES),
     "DIEN, every kind of field": DIEN(builders.EVERY_KIND, state=4, auxiliary_activation="dice", **DIEN_SIZES),
     "DIEN, each field": DIEN(builders.EVERY_KIND, fields="separate", auxiliary="inner", **DIN_SIZES),
+    "DIN, channels": DIN(builders.CHANNELS, **DIN_SIZES),
+    "DIEN, channels": DIEN(builders.CHANNELS, state=4, auxiliary_activation="dice", **DIEN_SIZES),
 }
-"""Models of sets and of numbers of events."""
-DICE_EVERYWHERE = ["DIN", "DIEN AGRU", "DIEN, every kind of field"]
+"""Models of sets, of numbers of events, and of channels."""
+DICE_EVERYWHERE = ["DIN", "DIEN AGRU", "DIEN, every kind of field", "DIEN, channels"]
 DIENS = [name for name in VARIANTS if name.startswith("DIEN")]
 
 
