@@ -73,9 +73,10 @@ def count(divided: Divided, fields: Fields, values: Values) -> Counted:
                 of_shown[name] += counts(shown.code(name), train_R, V[name])
     for name, how in fields.user_numbers.items():
         if how == "raw" and (none_U := np.isnan(of_user[name])).any():
+            user = values[fields.user][int(np.argmax(none_U))].as_py()
             raise ValueError(
-                f"prepare: user number {name!r} is missing for user {values[fields.user][int(np.argmax(none_U))].as_py()!r}"
-                f"; expected one for each: name it {name!r} without ':raw', and missing is a number of its own"
+                f"prepare: user number {name!r} is missing for user {user!r}; expected one for each user: leave out "
+                "':raw', and a missing one counts as such"
             )
     count_V = {name: of_events[name] + of_shown[name] for name in V}
     return Counted(train_U, of_user, count_V, of_events[fields.item], several, samples, candidates, repeated)
