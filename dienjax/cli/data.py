@@ -2,11 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from tyro.conf import Positional, arg
 
-from dienjax.cli.arguments import Columns, dumps, pairs
+from dienjax.cli.arguments import Columns, by_column, dumps
+from dienjax.schema import Pool
 
 Files = Annotated[tuple[str, ...], arg(metavar="FILE...")]
 Column = Annotated[str, arg(metavar="COLUMN")]
@@ -69,8 +70,8 @@ def prepare(
       impressions: files or folders of candidates that were shown, with the columns of user, item, time and attributes.
       label: column or expression of the impressions: 0 or 1 (clicked), or a number for regression.
       context: column of the impressions whose values get ids, such as the position; may be given again.
-      numbers: column of numbers of an event, such as price or dwell:log; may be given again. HOW is standard (the
-        default), log, a number of buckets with about equally many, such as 10, or raw. Only a raw one may not be missing.
+      numbers: column of numbers of an event, such as price or dwell:log; may be given again. HOW is standard (if not
+        given), log, a number of buckets that are about equally full, such as 10, or raw; a raw one may not be missing.
       user_numbers: column with one number per user, such as age:10; may be given again.
       dense: column of numbers of the impressions, raw if HOW is not given; may be given again.
       hash: size of the table of a column whose values shall not be kept, such as item=1000000; may be given again.
@@ -93,14 +94,13 @@ def prepare(
     from dienjax.inspection.inspect import summary
     from dienjax.preparation.prepare import prepare as make_store
 
-    sizes = {name: int(size) if size.isdecimal() else size for name, size in pairs("hash", hash)}
     store = make_store(
         list(events), out, user=user, item=item, time=time, attributes=attributes, user_attributes=user_attributes,
         protocol=protocol, hist_label=hist_label, impressions=list(impressions) or None, label=label, context=context,
-        numbers=numbers, user_numbers=user_numbers, dense=dense, hash=sizes, pool=dict(pairs("pool", pool)),
-        set_quantile=set_quantile, min_count=min_count, drop_duplicates=drop_duplicates, like=like, grow=grow,
-        engine=engine, seed=seed, test_fraction=test_fraction, valid_fraction=valid_fraction, user_id=user_id,
-        force=force, progress=not quiet,
+        numbers=numbers, user_numbers=user_numbers, dense=dense, hash=by_column("hash", hash, int),
+        pool=cast(dict[str, Pool], by_column("pool", pool, str)), set_quantile=set_quantile, min_count=min_count,
+        drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine, seed=seed, test_fraction=test_fraction,
+        valid_fraction=valid_fraction, user_id=user_id, force=force, progress=not quiet,
     )  # fmt: skip
     print(summary(store))
 
