@@ -2,12 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from tyro.conf import Positional, arg
 
 from dienjax.cli.arguments import Columns, by_column, dumps
-from dienjax.schema import Pool
+
+if TYPE_CHECKING:
+    from dienjax.schema import Pool
 
 Files = Annotated[tuple[str, ...], arg(metavar="FILE...")]
 Column = Annotated[str, arg(metavar="COLUMN")]
@@ -98,7 +100,7 @@ def prepare(
         list(events), out, user=user, item=item, time=time, attributes=attributes, user_attributes=user_attributes,
         protocol=protocol, hist_label=hist_label, impressions=list(impressions) or None, label=label, context=context,
         numbers=numbers, user_numbers=user_numbers, dense=dense, hash=by_column("hash", hash, int),
-        pool=cast(dict[str, Pool], by_column("pool", pool, str)), set_quantile=set_quantile, min_count=min_count,
+        pool=cast("dict[str, Pool]", by_column("pool", pool, str)), set_quantile=set_quantile, min_count=min_count,
         drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine, seed=seed, test_fraction=test_fraction,
         valid_fraction=valid_fraction, user_id=user_id, force=force, progress=not quiet,
     )  # fmt: skip

@@ -78,19 +78,22 @@ def of_values(name: str, of: Of, values: pa.Array, count_V: np.ndarray, minimum:
     return Encoder(several, partial(np.take, sets.ids(id_of_code, most), axis=0), remarks, table, vocabulary)
 
 
-def of_numbers(name: str, of: Of, how: How, numbers: Numbers, settings: Settings) -> Encoder:
-    """The encoder of a column of numbers, by what its training rows tell, or the earlier store."""
+def of_numbers(name: str, of: Of, how: How, seen: Numbers, settings: Settings) -> Encoder:
+    """The encoder of a column of numbers, by those seen in training, or by the earlier store."""
+    if how == "raw":
+        return Encoder(Dense(name, of), _as_it_is, {})
     before, before_table = _earlier(name, settings)
-    remarks = {f"training rows have one and the same {name}": numbers.count if numbers.is_constant else 0}
+    remarks = {f"training rows have one and the same {name}": seen.count if seen.is_constant else 0}
     if isinstance(how, int):
-        edges = (before_table.edges if before_table else ()) or numbers.edges(how)
+        edges = (before_table.edges if before_table else ()) or seen.edges(how)
         table = Table(name, FIRST_ID + len(edges) + 1, edges=edges)
         return Encoder(_id_field(name, of), partial(ids.between, edges=edges), remarks, table)
-    scale = None
-    if how != "raw":
-        scale, log = before.scale if isinstance(before, Dense) else None, how == "log"
-        scale = scale if scale and scale.log == log else numbers.scale(log)
-    return Encoder(Dense(name, of, scale), lambda number_R: number_R, remarks)
+    log, scale = how == "log", before.scale if isinstance(before, Dense) else None
+    return Encoder(Dense(name, of, scale if scale and scale.log == log else seen.scale(log)), _as_it_is, remarks)
+
+
+def _as_it_is(number_R: np.ndarray) -> np.ndarray:
+    return number_R
 
 
 def _ids(

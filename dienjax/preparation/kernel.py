@@ -159,17 +159,19 @@ def _encoders(
         "user": fields.user_numbers,
         "candidate": fields.dense,
     }
-    for of, name, how in ((of, *entry) for of, numbers in sides.items() for entry in numbers.items()):
-        number_R = of_user[name][counted.train_U] if of == "user" else _train_numbers(name, divided, folder)
-        found[name] = of_numbers(name, of, how, Numbers(number_R), settings)
+    for of, name, how in [(of, name, how) for of, numbers in sides.items() for name, how in numbers.items()]:
+        seen = of_user[name][counted.train_U] if of == "user" else _train_numbers(name, how, divided, folder)
+        found[name] = of_numbers(name, of, how, Numbers(seen), settings)
     return found
 
 
-def _train_numbers(name: str, divided: Divided, folder: Path) -> OnDisk:
-    """The numbers of a column in the training rows: those of the events, then those of the impressions."""
+def _train_numbers(name: str, how: How, divided: Divided, folder: Path) -> OnDisk:
+    """The numbers of a column in the training rows, of the events, then of the impressions; none if they stay raw."""
 
     def parts() -> Iterator[list[np.ndarray]]:
         yield [np.zeros(0, np.float32)]
+        if how == "raw":
+            return
         for part, split in divided if name in divided.slices.log.number else ():
             yield [part.log.number(name)[split.train_E]]
         for part, split in divided:

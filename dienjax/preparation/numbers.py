@@ -7,11 +7,12 @@ from functools import cached_property
 import numpy as np
 
 from dienjax.preparation.on_disk import OnDisk
-from dienjax.preparation.splits import smallest
 from dienjax.schema import Scale
 
 ROWS = 1 << 20
 """Numbers that are added up together: always the same, so that equal logs give equal sums, to the bit."""
+
+SIGN = np.uint32(1 << 31)
 
 
 @dataclass(frozen=True)
@@ -55,5 +56,31 @@ class Numbers:
 
         An edge is the first number of its bucket. Without any number there is one, at 0: a table has at least one.
         """
-        ranks = [n * self.count // buckets for n in range(1, buckets)] if self.count else []
-        return tuple(sorted({smallest(self.known, rank) + 0.0 for rank in ranks})) or (0.0,)
+        if not self.count:
+            return (0.0,)
+        rank_Q = np.arange(1, buckets) * self.count // buckets
+        return tuple(np.unique(self._sorted_at(rank_Q) + 0.0).tolist())
+
+    def _sorted_at(self, rank_Q: np.ndarray) -> np.ndarray:
+        """The numbers [Q] at these places of all in ascending order, found by counting, 16 bits at a time."""
+        count_D = np.zeros(1 << 16, np.int64)
+        for key in self._keys():
+            count_D += np.bincount(key >> 16, minlength=1 << 16)
+        below_D = np.cumsum(count_D)
+        digit_Q = np.searchsorted(below_D, rank_Q, "right")
+        digit_q, at_Q = np.unique(digit_Q, return_inverse=True)
+        count_qD = np.zeros((len(digit_q), 1 << 16), np.int64)  # of the lower 16 bits, below these upper ones
+        for key in self._keys():
+            at = np.minimum(np.searchsorted(digit_q, key >> 16), len(digit_q) - 1)
+            here = digit_q[at] == key >> 16
+            np.add.at(count_qD, (at[here], key[here] & 0xFFFF), 1)
+        rest_Q = rank_Q - (below_D - count_D)[digit_Q]
+        low_Q = [np.searchsorted(np.cumsum(count_qD[at]), rest, "right") for at, rest in zip(at_Q, rest_Q, strict=True)]
+        key_Q = (digit_Q << 16 | np.array(low_Q)).astype(np.uint32)
+        return np.where(key_Q & SIGN, key_Q ^ SIGN, ~key_Q).view(np.float32).astype(np.float64)
+
+    def _keys(self) -> Iterator[np.ndarray]:
+        """Whole numbers (int64) in the order of the numbers that are not missing."""
+        for part in self.known():
+            bits = part.astype(np.float32).view(np.uint32)
+            yield np.where(bits & SIGN, ~bits, bits ^ SIGN).astype(np.int64)
