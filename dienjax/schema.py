@@ -49,6 +49,11 @@ class Table:
     def __post_init__(self) -> None:
         object.__setattr__(self, "edges", tuple(self.edges))
 
+    @property
+    def has_vocabulary(self) -> bool:
+        """Whether raw values get their ids from a vocabulary."""
+        return not self.edges and self.seed is None
+
 
 @dataclass(frozen=True)
 class Behaviour:

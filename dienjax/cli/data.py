@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from tyro.conf import Positional, arg
 
-from dienjax.cli.arguments import Columns, dumps
+from dienjax.cli.arguments import Columns, by_column, dumps
+
+if TYPE_CHECKING:
+    from dienjax.schema import Pool
 
 Files = Annotated[tuple[str, ...], arg(metavar="FILE...")]
 Column = Annotated[str, arg(metavar="COLUMN")]
@@ -27,7 +30,12 @@ def prepare(
     impressions: Files = (),
     label: Expression = None,
     context: Annotated[Columns, arg(metavar="COLUMN")] = (),
-    dense: Annotated[Columns, arg(metavar="COLUMN")] = (),
+    numbers: Annotated[Columns, arg(name="number", metavar="COLUMN[:HOW]")] = (),
+    user_numbers: Annotated[Columns, arg(name="user-number", metavar="COLUMN[:HOW]")] = (),
+    dense: Annotated[Columns, arg(metavar="COLUMN[:HOW]")] = (),
+    hash: Annotated[Columns, arg(metavar="COLUMN=SIZE")] = (),
+    pool: Annotated[Columns, arg(metavar="COLUMN=mean|sum|max")] = (),
+    set_quantile: Annotated[float, arg(metavar="SHARE")] = 0.99,
     min_count: int = 1,
     drop_duplicates: bool = False,
     like: Annotated[Path | None, arg(metavar="STORE")] = None,
@@ -55,8 +63,9 @@ def prepare(
       item: column of the item.
       time: column of the time: numbers, or ISO 8601 dates; rows of equal user and time keep their order.
       out: folder for the event store.
-      attributes: column of an event beside the item, such as its category; may be given again.
-      user_attributes: column with one value per user, such as the city; may be given again.
+      attributes: column of an event beside the item, such as its category; may be given again. A column of lists is a
+        set of values, and so is text with a separator, such as "tags|" in quotes (| ; , / or a space).
+      user_attributes: column with one value per user, such as the city, or a set of them; may be given again.
       channels: a history of its own for each of several kinds of events, with its length, such as
         type=click:50,cart+wish:20; the column becomes an attribute. Events of other kinds are in no history.
       protocol: last: users are split, the last event is the target (DIEN paper; the default without impressions);
@@ -66,8 +75,14 @@ def prepare(
       impressions: files or folders of candidates that were shown, with the columns of user, item, time and attributes.
       label: column or expression of the impressions: 0 or 1 (clicked), or a number for regression.
       context: column of the impressions whose values get ids, such as the position; may be given again.
-      dense: column of the impressions that holds numbers; may be given again.
-      min_count: an item or attribute that stands in fewer training rows is unknown.
+      numbers: column of numbers of an event, such as price or dwell:log; may be given again. HOW is standard (if not
+        given), log, a number of buckets that are about equally full, such as 10, or raw; a raw one may not be missing.
+      user_numbers: column with one number per user, such as age:10; may be given again.
+      dense: column of numbers of the impressions, raw if HOW is not given; may be given again.
+      hash: size of the table of a column whose values shall not be kept, such as item=1000000; may be given again.
+      pool: how the vectors of a set become one, such as tags=max, otherwise mean; may be given again.
+      set_quantile: share of the sets in the training rows that are not cut; longer ones lose their last values.
+      min_count: an item or attribute that stands in fewer training rows is unknown; not where it is hashed.
       drop_duplicates: keep only the first of events of equal user, time and item.
       like: an earlier store, whose values keep their ids; new values are unknown.
       grow: give new values ids after those of --like, for `dienjax train --init-from`.
@@ -87,9 +102,10 @@ def prepare(
     store = make_store(
         list(events), out, user=user, item=item, time=time, attributes=attributes, user_attributes=user_attributes,
         channels=channels, protocol=protocol, hist_label=hist_label, impressions=list(impressions) or None, label=label,
-        context=context, dense=dense, min_count=min_count, drop_duplicates=drop_duplicates, like=like, grow=grow,
-        engine=engine, seed=seed, test_fraction=test_fraction, valid_fraction=valid_fraction, user_id=user_id,
-        force=force, progress=not quiet,
+        context=context, numbers=numbers, user_numbers=user_numbers, dense=dense, hash=by_column("hash", hash, int),
+        pool=cast("dict[str, Pool]", by_column("pool", pool, str)), set_quantile=set_quantile, min_count=min_count,
+        drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine, seed=seed, test_fraction=test_fraction,
+        valid_fraction=valid_fraction, user_id=user_id, force=force, progress=not quiet,
     )  # fmt: skip
     print(summary(store))
 

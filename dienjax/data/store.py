@@ -209,11 +209,13 @@ class Store:
         """The (id, value, count) of a table, from id 2 on.
 
         Raises:
-          ValueError: the schema has no such table, or the file is damaged.
+          ValueError: the schema has no such table, the table has no vocabulary, or the file is damaged.
         """
         known = [t.name for t in self.schema.tables]
         if table not in known:
             raise ValueError(f"Store {str(self.path)!r} has no table {table!r}; {nearest(table, known)}")
+        if not self.schema.table(table).has_vocabulary:
+            raise ValueError(f"Store {str(self.path)!r} keeps no values of the table {table!r}: they are hashed or cut")
         with self._unchanged():
             return read_values(self.path, f"vocab/{table}.parquet", read_manifest(self.path))
 

@@ -7,9 +7,10 @@ import numpy as np
 
 from dienjax.data.mapped import BLOCK, in_blocks, release
 from dienjax.data.store import Samples, Store
-from dienjax.inspection.integrity import check, id_fields
+from dienjax.inspection.integrity import check
+from dienjax.inspection.kinds import described, unknown, unknown_names
 from dienjax.inspection.separation import aucs
-from dienjax.schema import UNKNOWN
+from dienjax.schema import FIRST_ID
 
 PERCENTS = (10, 50, 90, 99, 100)
 MOMENTS = 60
@@ -32,8 +33,9 @@ class SplitFacts:
       label_mean: the label rate, or the mean label of a regression.
       history: percentiles of the history length, by percent.
       history_bins: samples with a history of 0, 1, 2-3, 4-7, 8-15, ... events.
-      unknown: share of unknown ids, by side (candidate, history, user) and field. A target that is an event counts as
-        the candidate; histories count in full, an event in each history that holds it.
+      unknown: share of unknown ids, of sets that hold one, and of missing numbers, by side (candidate, history, user)
+        and field. A target that is an event counts as the candidate; histories count in full, an event in each history
+        that holds it.
       first, last: the earliest and the latest time of a label.
       leaks: samples whose history holds an event after the label's time.
       ties: samples whose history holds an event at the label's time, and none after it.
@@ -63,10 +65,14 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class TableFacts:
-    """An embedding table: its rows (padding and unknown included), known values, and the fields that read it."""
+    """An embedding table: its rows (padding and unknown included), known values, and the fields that read it.
+
+    Attributes:
+      known: None if the table has no vocabulary.
+    """
 
     rows: int
-    known: int
+    known: int | None
     fields: list[str]
 
 
@@ -81,6 +87,7 @@ class Facts:
       time_unit: what the times are: dates, numbers that look like seconds since 1970, or numbers.
       activity: events in equal parts of the time from first to last.
       hist_label_mean: share of the events that were a positive signal; None if the log does not say.
+      kinds: how each field is seen that is not one id of a vocabulary, by its name.
     """
 
     path: str
@@ -97,6 +104,7 @@ class Facts:
     activity: list[int]
     hist_label_mean: Share
     tables: dict[str, TableFacts]
+    kinds: dict[str, str]
     splits: dict[str, SplitFacts]
     left_out: dict[str, int]
     noticed: dict[str, int]
@@ -110,7 +118,8 @@ def inspect(store: Store) -> Facts:
     """
     check(store)
     first, last, unit = time_span(store)
-    unknown_before = {name: UnknownBefore(id_E) for name, id_E in store.events.items()}
+    of_events = [name for name in unknown_names(store, "candidate") if name in store.events]
+    unknown_before = {name: UnknownBefore(store.events[name]) for name in of_events}
     splits = {name: _split(store, name, unknown_before) for name in store.splits}
     shown = store.info.get("protocol") in ("time", "user")
     return Facts(
@@ -130,9 +139,14 @@ def inspect(store: Store) -> Facts:
         ).tolist(),
         hist_label_mean=None if store.hist_label_E is None else _mean(store.hist_label_E),
         tables={
-            t.name: TableFacts(t.size, t.size - 2, [f.name for f in store.schema.id_fields if f.table == t.name])
+            t.name: TableFacts(
+                t.size,
+                t.size - FIRST_ID if t.has_vocabulary else None,
+                [f.name for f in store.schema.id_fields if f.table == t.name],
+            )
             for t in store.schema.tables
         },
+        kinds=described(store.schema),
         splits=splits,
         left_out=dict(store.info.get("left_out", {})),
         noticed=dict(store.info.get("noticed", {})),
@@ -162,7 +176,7 @@ def _split(store: Store, name: str, unknown_before: dict[str, "UnknownBefore"]) 
     count_U = np.diff(store.offsets)
     length_count_L = np.zeros(int(count_U.max(initial=0)) + 1, np.int64)
     has_sample_U, has_empty_U = np.zeros((2, len(count_U)), bool)
-    unknown_in_history = dict.fromkeys(store.events, 0)
+    unknown_in_history = dict.fromkeys(unknown_before, 0)
     leaks = ties = 0
     spans = []
     for start in range(0, len(samples), BLOCK):
@@ -195,7 +209,7 @@ def _split(store: Store, name: str, unknown_before: dict[str, "UnknownBefore"]) 
         unknown={
             "candidate": _unknown_candidates(store, samples),
             "history": {f: n / history_events if history_events else None for f, n in unknown_in_history.items()},
-            "user": {f.name: _unknown(store.users[f.name], samples.user_N) for f in id_fields(store, "user")},
+            "user": {name: _unknown(store.users[name], samples.user_N) for name in unknown_names(store, "user")},
         },
         first=min((low for low, _ in spans), default=None),
         last=max((high for _, high in spans), default=None),
@@ -208,19 +222,19 @@ def _split(store: Store, name: str, unknown_before: dict[str, "UnknownBefore"]) 
 
 
 def _unknown_candidates(store: Store, samples: Samples) -> dict[str, Share]:
+    names = unknown_names(store, "candidate")
     if samples.candidates is None:
-        return {name: _unknown(id_E, samples.end_N) for name, id_E in store.events.items()}
-    names = [*store.events, *(f.name for f in id_fields(store, "candidate"))]
+        return {name: _unknown(store.events[name], samples.end_N) for name in names if name in store.events}
     return {name: _unknown(samples.candidates.field[name]) for name in names}
 
 
-def _unknown(ids: np.ndarray, rows: np.ndarray | None = None) -> Share:
-    """The share of unknown ids, of all or in these rows."""
+def _unknown(value: np.ndarray, rows: np.ndarray | None = None) -> Share:
+    """The share of unknown ids or missing numbers, of all or in these rows."""
     found = 0
-    for _, part in in_blocks(ids if rows is None else rows):
-        found += int(np.count_nonzero((part if rows is None else ids[part]) == UNKNOWN))
-        release(ids)
-    n = len(ids if rows is None else rows)
+    for _, part in in_blocks(value if rows is None else rows):
+        found += int(np.count_nonzero(unknown(part if rows is None else value[part])))
+        release(value)
+    n = len(value if rows is None else rows)
     return found / n if n else None
 
 
@@ -229,10 +243,10 @@ def _mean(value_R: np.ndarray) -> float:
 
 
 class UnknownBefore:
-    """The number of unknown ids before any event row, from a bit per event and a count per 64 events."""
+    """The number of unknown values before any event row, from a bit per event and a count per 64 events."""
 
-    def __init__(self, id_E: np.ndarray) -> None:
-        bits = [np.packbits(id_r == UNKNOWN, bitorder="little") for _, id_r in in_blocks(id_E)]
+    def __init__(self, value_E: np.ndarray) -> None:
+        bits = [np.packbits(unknown(value_r), bitorder="little") for _, value_r in in_blocks(value_E)]
         byte = np.concatenate([*bits, np.zeros(8, np.uint8)])  # one word more: the end is a row too
         self.word = byte[: len(byte) // 8 * 8].view(np.uint64)
         self.before = np.cumsum(np.bitwise_count(self.word), dtype=np.int64) - np.bitwise_count(self.word)

@@ -55,6 +55,7 @@ def card(facts: Facts) -> str:
         _unknown(facts),
         _leaks(facts),
         _tables(facts),
+        *([_kinds(facts)] if facts.kinds else []),
         [f"history lengths of {largest}", *_lengths(facts.splits[largest].history_bins)],
         ["events over time", *_activity(facts)],
     ]
@@ -120,7 +121,7 @@ def bars(counts: Sequence[int], width: int = 1, gap: int = 0, height: int = 4) -
 
 
 def _head(facts: Facts) -> list[str]:
-    known = ", ".join(f"{facts.tables[name].known:,} of {name}" for name in facts.tables)
+    known = ", ".join(f"{t.known:,} of {name}" for name, t in facts.tables.items() if t.known is not None)
     impressions = "" if facts.impressions is None else f", {facts.impressions:,} impressions"
     sizes = [["split", "samples", "candidates", "K", "mean label", f"unknown {facts.item}"]]
     lengths = [["history at", *(f"{percent} %" for percent in next(iter(facts.splits.values())).history)]]
@@ -131,7 +132,9 @@ def _head(facts: Facts) -> list[str]:
         lengths.append([name, *("-" if n is None else f"{n:,}" for n in split.history.values())])
     return [
         *(line for sentence in (*alarms(facts), *warnings(facts)) for line in _wrapped(sentence)),
-        *_wrapped(f"{facts.users:,} users, {facts.events:,} events{impressions}; values known in training: {known}"),
+        *_wrapped(
+            f"{facts.users:,} users, {facts.events:,} events{impressions}; values known in training: {known or 'none'}"
+        ),
         *_aligned(sizes),
         *_aligned(lengths),
         *(s for reason, n in facts.left_out.items() if n for s in _wrapped(f"left out: {n:,} {reason}")),
@@ -201,6 +204,10 @@ def _tables(facts: Facts) -> list[str]:
     for name, table in facts.tables.items():
         rows.append([name, f"{table.rows:,}", *(f"{table.rows * dim:,}" for dim in DIMS), ", ".join(table.fields)])
     return _aligned(rows)
+
+
+def _kinds(facts: Facts) -> list[str]:
+    return [line for name, how in facts.kinds.items() for line in _wrapped(f"{name}: {how}")]
 
 
 def _lengths(counts: list[int]) -> list[str]:

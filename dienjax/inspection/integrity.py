@@ -1,30 +1,29 @@
 """The integrity of an event store: whether its files can be what prepare wrote."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from dienjax.data.mapped import BLOCK, in_blocks, release
 from dienjax.data.store import Candidates, Store
-from dienjax.schema import UNKNOWN, Behaviour, Side, Sparse
+from dienjax.inspection.kinds import candidate_fields
+from dienjax.schema import PADDING, UNKNOWN, Dense, Field
 
 
 def check(store: Store) -> None:
     """Check the integrity of a store.
 
     Raises:
-      ValueError: a time or label that is not finite, times out of order within a user, an id outside its table, a
-        sample whose user does not exist or whose history ends outside the user's events.
+      ValueError: a time, label or number that is not finite, times out of order within a user, an id outside its table,
+        a set with padding in it, a sample whose user does not exist or whose history ends outside the user's events.
     """
     _check_offsets(store)
     _check_finite(store)
     _check_order(store)
-    _check_ids(store)
+    for file, field, column in _columns(store):
+        _check_field(store, file, field, column)
     for name in store.splits:
         _check_samples(store, name)
-
-
-def id_fields(store: Store, of: Side) -> list[Sparse]:
-    """The sparse fields of the users, or of the candidates."""
-    return [field for field in store.schema.side(of) if isinstance(field, Sparse)]
 
 
 def _check_offsets(store: Store) -> None:
@@ -67,19 +66,32 @@ def _check_order(store: Store) -> None:
         )
 
 
-def _check_ids(store: Store) -> None:
-    columns = [(f"events/{b.name}.npy", b.table, store.events[b.name]) for b in store.schema.behaviours]
-    columns += [(f"users/{f.name}.npy", f.table, store.users[f.name]) for f in id_fields(store, "user")]
-    of_candidates: list[Behaviour | Sparse] = [*store.schema.behaviours, *id_fields(store, "candidate")]
-    for name, shown in _shown(store):
-        columns += [(f"splits/{name}/candidate/{f.name}.npy", f.table, shown.field[f.name]) for f in of_candidates]
-    for file, table, ids in columns:
-        size = store.schema.table(table).size
-        for start, id_r in in_blocks(ids):
-            if not (id_r.min() >= UNKNOWN and id_r.max() < size):
-                row = int(np.argmax((id_r < UNKNOWN) | (id_r >= size)))
-                got = f"row {start + row} holds id {id_r[row]}"
-                raise _damage(store, file, got, f"{UNKNOWN} to {size - 1}, table {table!r}")
+def _columns(store: Store) -> Iterator[tuple[str, Field, np.ndarray]]:
+    """The file, the field and the values of each column of fields."""
+    sides = [("events", store.schema.stored_fields, store.events), ("users", store.schema.side("user"), store.users)]
+    of_candidates = candidate_fields(store)
+    sides += [(f"splits/{name}/candidate", of_candidates, shown.field) for name, shown in _shown(store)]
+    for folder, fields, values in sides:
+        yield from ((f"{folder}/{field.name}.npy", field, values[field.name]) for field in fields)
+
+
+def _check_field(store: Store, file: str, field: Field, column: np.ndarray) -> None:
+    if isinstance(field, Dense):
+        expected = "finite numbers, or NaN where one is missing" if field.scale else "finite numbers"
+    else:
+        size, least = store.schema.table(field.table).size, PADDING if field.most else UNKNOWN
+        expected = f"{UNKNOWN} to {size - 1}, table {field.table!r}" + (", and 0 after them" if field.most else "")
+    for start, value_r in in_blocks(column):
+        if isinstance(field, Dense):
+            bad = np.isinf(value_r) if field.scale else ~np.isfinite(value_r)
+        else:
+            bad = (value_r < least) | (value_r >= size)
+            if field.most:
+                bad[:, 1:] |= (value_r[:, 1:] != PADDING) & (value_r[:, :-1] == PADDING)
+        if bad.any():
+            at = tuple(np.argwhere(bad)[0])
+            got = f"row {start + at[0]} {'is' if isinstance(field, Dense) else 'holds id'} {value_r[at]}"
+            raise _damage(store, file, got, expected)
 
 
 def _check_samples(store: Store, name: str) -> None:

@@ -1,11 +1,15 @@
 """Whether one candidate field alone separates the labels, as a column written after the label would."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from dienjax.data.mapped import BLOCK, release
 from dienjax.data.store import Candidates, Store
-from dienjax.inspection.integrity import id_fields
-from dienjax.schema import UNKNOWN
+from dienjax.ids import between
+from dienjax.inspection.kinds import candidate_fields, may_be_unknown, unknown
+from dienjax.schema import FIRST_ID, UNKNOWN, Dense, Field, Schema
 
 BINS = 256
 """Numbers are ranked by the label mean of this many equally filled bins."""
@@ -22,23 +26,35 @@ def aucs(store: Store, shown: Candidates) -> tuple[dict[str, float | None], dict
     field of many values gains nothing by chance.
     """
     alone: dict[str, float | None] = {}
-    unknown: dict[str, float | None] = {}
-    sizes = store.schema.sizes()
-    for name in [*store.events, *(f.name for f in id_fields(store, "candidate"))]:
-        tally_HLV = _tallies(shown, shown.field[name], sizes[name])
-        alone[name] = _auc(_label_mean(tally_HLV[0]), tally_HLV[1], MIN_LABELS)
-        unknown[name] = _auc(np.arange(sizes[name]) == UNKNOWN, tally_HLV.sum(axis=0), MIN_LABELS_UNKNOWN)
-    for name in (f.name for f in store.schema.dense if f.of == "candidate"):
-        value_C = shown.field[name]
+    of_unknown: dict[str, float | None] = {}
+    for field in candidate_fields(store):
+        size, key = _keys(store.schema, field, shown.field[field.name])
+        tally_HLV = _tallies(shown, shown.field[field.name], size, key)
+        alone[field.name] = _auc(_label_mean(tally_HLV[0]), tally_HLV[1], MIN_LABELS)
+        if may_be_unknown(field):
+            is_unknown_V = np.arange(size) == UNKNOWN
+            of_unknown[field.name] = _auc(is_unknown_V, tally_HLV.sum(axis=0), MIN_LABELS_UNKNOWN)
+    return alone, of_unknown
+
+
+def _keys(schema: Schema, field: Field, value_C: np.ndarray) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
+    """How many keys a field's values have, and the keys of some of them: UNKNOWN for what is unknown or missing.
+
+    An id is its own key, that of a set is its first; a number has that of its bin.
+    """
+    if isinstance(field, Dense):
         some = value_C[:: max(1, len(value_C) // BLOCK)]
+        some = some[~np.isnan(some)]
         edges = np.unique(np.quantile(some, np.linspace(0, 1, BINS + 1), method="lower")) if len(some) else some
-        tally_HLV = _tallies(shown, value_C, len(edges) + 1, edges)
-        alone[name] = _auc(_label_mean(tally_HLV[0]), tally_HLV[1], MIN_LABELS)
-    return alone, unknown
+        return FIRST_ID + len(edges) + 1, partial(between, edges=tuple(edges))
+    size = schema.table(field.table).size
+    if not field.most:
+        return size, lambda id_c: id_c
+    return size, lambda id_cM: np.where(unknown(id_cM), UNKNOWN, id_cM[:, 0])
 
 
-def _tallies(shown: Candidates, value_C: np.ndarray, size: int, edges: np.ndarray | None = None) -> np.ndarray:
-    """How often each value occurs [half of the samples, label, value]; all 0 if a label is neither 0 nor 1."""
+def _tallies(shown: Candidates, value_C: np.ndarray, size: int, key: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """How often each key occurs [half of the samples, label, key]; all 0 if a label is neither 0 nor 1."""
     tally = np.zeros(2 * 2 * size, np.int64)
     for start in range(0, len(shown.first) - 1, BLOCK):
         first = shown.first[start : start + BLOCK + 1]
@@ -46,9 +62,9 @@ def _tallies(shown: Candidates, value_C: np.ndarray, size: int, edges: np.ndarra
         label_c = shown.label_C[part]
         if not ((label_c == 0) | (label_c == 1)).all():
             return np.zeros((2, 2, size), np.int64)
-        value_c = value_C[part] if edges is None else np.searchsorted(edges, value_C[part], side="right")
         half_c = np.repeat(np.arange(len(first) - 1) % 2, np.diff(first))
-        tally += np.bincount((half_c * 2 + label_c.astype(np.int64)) * size + value_c, minlength=len(tally))
+        at_c = (half_c * 2 + label_c.astype(np.int64)) * size + key(value_C[part])
+        tally += np.bincount(at_c, minlength=len(tally))
         release(shown.first, shown.label_C, value_C)
     return tally.reshape(2, 2, size)
 

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import pandas as pd
-
 from dienjax.errors import nearest
+from dienjax.preparation.vocabulary import Vocabulary
 from dienjax.schema import Channel
 
 EXPECTED = "expected COLUMN=VALUE:LENGTH,..., such as 'type=click:50,cart+wish:20': several values make one channel"
@@ -36,13 +35,18 @@ class Channels:
             most[name] = int(length)
         return cls(column.strip(), {name: tuple(name.split("+")) for name in most}, most)
 
-    def of(self, vocabulary: pd.DataFrame) -> tuple[Channel, ...]:
+    def of(self, vocabulary: Vocabulary | None) -> tuple[Channel, ...]:
         """The channels by the ids of the column's vocabulary.
 
         Raises:
-          ValueError: a value that it does not have.
+          ValueError: a value that it does not have, or no vocabulary.
         """
-        id_of = {str(value): int(id) for id, value in zip(vocabulary["id"], vocabulary["value"], strict=True)}
+        if vocabulary is None:
+            raise ValueError(
+                f"prepare: channels are by {self.column!r}, which is hashed; expected a column that is not"
+            )
+        frame = vocabulary.frame
+        id_of = {str(value): int(id) for id, value in zip(frame["id"], frame["value"], strict=True)}
         for name, values in self.values.items():
             for value in values:
                 if value not in id_of:

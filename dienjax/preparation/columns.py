@@ -150,6 +150,38 @@ def _bad_time(name: str, where: Where, row: int, column: pa.Array) -> ValueError
     )
 
 
+LISTS = (
+    pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)  # fmt: skip
+
+
+def is_list(type: pa.DataType) -> bool:
+    """Whether a column holds lists."""
+    return any(check(type) for check in LISTS)
+
+
+def set_type(name: str, types: Collection[pa.DataType], separator: str) -> pa.DataType:
+    """The type in which to read an id column that may hold sets: then it is a list of the type of their values.
+
+    Raises:
+      ValueError: as `id_type`; or lists beside values, without a separator.
+    """
+    found = {is_list(type) for type in types if not pa.types.is_null(type)}
+    if not separator and True not in found:
+        return id_type(name, types)
+    if not separator and False in found:
+        raise beside_lists(name)
+    return pa.list_(id_type(name, [type.value_type if is_list(type) else type for type in types]))
+
+
+def beside_lists(name: str) -> ValueError:
+    return ValueError(
+        f"column {name!r} holds lists in one place and values in another; expected lists, or one separator such as in "
+        f"'{name}|' for text: convert it"
+    )
+
+
 def id_type(name: str, types: Collection[pa.DataType]) -> pa.DataType:
     """The common type in which to read the values of an id column: int64, uint64, float64, bool or string.
 

@@ -70,8 +70,7 @@ def meant_as_text(expression: str) -> set[str]:
 
 def holds_numbers(column: pa.Array) -> bool:
     """Whether a column is text whose values are all numbers."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+    column = _decoded(column)
     if not _is_text(column.type):
         return False
     try:
@@ -82,9 +81,16 @@ def holds_numbers(column: pa.Array) -> bool:
 
 
 def numbers(
-    batch: pa.RecordBatch, names: Collection[str], expression: str, where: Where, unit: bool = False
+    batch: pa.RecordBatch,
+    names: Collection[str],
+    expression: str,
+    where: Where,
+    unit: bool = False,
+    missing: bool = False,
 ) -> np.ndarray:
     """Finite numbers [R] (float32), in [0, 1] if `unit`: a column, or the value of an expression for each row.
+
+    With `missing` a column may have rows without a value, which are NaN.
 
     Args:
       names: the result of `names_in`; the batch has all of these columns.
@@ -93,7 +99,7 @@ def numbers(
       ValueError: a value that is missing or not such a number, a number compared with text, a division by zero.
     """
     if expression in names:
-        value_R = _number_column(batch.column(expression), expression, where)
+        value_R = _number_column(batch.column(expression), expression, where, missing)
     else:
         try:
             value = _value(ast.parse(expression, mode="eval").body, batch, where)
@@ -104,7 +110,10 @@ def numbers(
         value_R = np.broadcast_to(value, len(batch))
     with np.errstate(over="ignore"):
         number_R = value_R.astype(np.float32)
-    good_R = (number_R >= 0) & (number_R <= 1) if unit else np.isfinite(number_R)
+    if missing:
+        # NaN has many forms; one of them, so that equal logs give equal bytes.
+        number_R[np.isnan(number_R)] = np.nan
+    good_R = (number_R >= 0) & (number_R <= 1) if unit else np.isfinite(number_R) | (missing & np.isnan(number_R))
     if not good_R.all():
         row = int(np.argmin(good_R))
         raise ValueError(
@@ -250,14 +259,15 @@ def _truth(node: ast.expr, batch: pa.RecordBatch, where: Where) -> Value:
     return np.asarray(value, bool)
 
 
-def _number_column(column: pa.Array, name: str, where: Where) -> np.ndarray:
-    """float64 [R]; text must hold numbers."""
-    column = _present(column, name, where)
+def _number_column(column: pa.Array, name: str, where: Where, missing: bool = False) -> np.ndarray:
+    """float64 [R]; text must hold numbers. With `missing` they may be missing, NaN."""
+    column = _decoded(column) if missing else _present(column, name, where)
     type = column.type
     if _is_text(type):
         column = _cast(column, pa.float64(), name, where)
     elif not (
-        pa.types.is_boolean(type)
+        (missing and pa.types.is_null(type))
+        or pa.types.is_boolean(type)
         or pa.types.is_integer(type)
         or pa.types.is_floating(type)
         or pa.types.is_decimal(type)
@@ -276,9 +286,12 @@ def _exact_column(column: pa.Array, name: str, where: Where) -> np.ndarray:
     return value_R
 
 
+def _decoded(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
 def _present(column: pa.Array, name: str, where: Where) -> pa.Array:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+    column = _decoded(column)
     missing_R = column.is_null(nan_is_null=True)
     if missing_R.true_count:
         row = missing_R.index(True).as_py()

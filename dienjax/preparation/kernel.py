@@ -4,25 +4,28 @@ It works on slices of whole users: what it holds in memory depends on the slice 
 not on the log. A first pass counts; then each column of the store is written slice by slice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from dienjax.data.mapped import Blocks, Column
 from dienjax.data.store import Store, write_store
 from dienjax.preparation import quality, splits
 from dienjax.preparation.counting import Counted, count
+from dienjax.preparation.encoders import Encoder, Of, of_numbers, of_values
+from dienjax.preparation.numbers import Numbers
 from dienjax.preparation.on_disk import OnDisk, blocks, write_columns
 from dienjax.preparation.samples import columns_of_impressions, columns_of_targets, train_rows
 from dienjax.preparation.settings import Fields, Settings
 from dienjax.preparation.slices import Divided, Slices
+from dienjax.preparation.suffixes import How
 from dienjax.preparation.tables import Sorted, Values
-from dienjax.preparation.vocabulary import Vocabulary, counts, number
-from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+from dienjax.preparation.vocabulary import counts
+from dienjax.schema import Behaviour, Dense, Schema, Sparse
 
 ONE_EVENT = "users with one event, which have no history"
 REPEATED = "events of the same user, time and item as an earlier row"
@@ -56,22 +59,9 @@ def build_store(
     divided = _divided(slices, settings, folder)
     counted = count(divided, fields, values)
     _check_trains(counted, settings)
-    code_U = counted.code_U | ({fields.user: np.arange(U)} if settings.user_id else {})
-    vocabulary = {}
-    for name in (*fields.behaviours, *code_U, *fields.context):
-        of_user = name in code_U
-        count_V = counts(code_U[name], counted.train_U, len(values[name])) if of_user else counted.count_V[name]
-        minimum = 1 if of_user else settings.min_count
-        vocabulary[name] = _numbered(name, values[name].to_pandas(), count_V, minimum, settings)
-
-    schema = Schema(
-        tables=tuple(Table(name, v.size, digest=v.digest) for name, v in vocabulary.items()),
-        behaviours=tuple(Behaviour(name) for name in fields.behaviours),
-        sparse=(*(Sparse(name) for name in code_U), *(Sparse(name, of="candidate") for name in fields.context)),
-        dense=tuple(Dense(name, of="candidate") for name in fields.dense),
-        type=fields.channels.column if fields.channels else "",
-        channels=fields.channels.of(vocabulary[fields.channels.column].frame) if fields.channels else (),
-    )
+    of_user = counted.of_user | ({fields.user: np.arange(U)} if settings.user_id else {})
+    encoders = _encoders(values, divided, counted, of_user, fields, settings, folder)
+    schema = _schema(encoders, fields)
     _check_like(schema, settings)
     stored: dict[str, Column] = {
         "offsets": slices.offsets,
@@ -79,21 +69,22 @@ def build_store(
         "raw_item": _as_it_is(log.code[fields.item]),
         "train_row": train_rows(divided, counted),
     }
-    stored |= {f"events/{name}": _ids(vocabulary[name], log.code[name]) for name in fields.behaviours}
+    for name in fields.of_events:
+        stored[f"events/{name}"] = encoders[name].column(len(log), partial(blocks, log.column(name)))
     stored |= {"hist_label": _as_it_is(log.number["hist_label"])} if "hist_label" in log.number else {}
-    stored |= {f"users/{name}": vocabulary[name].ids(code) for name, code in code_U.items()}
+    stored |= {f"users/{name}": encoders[name].encode(value_U) for name, value_U in of_user.items()}
     if shown:
-        stored |= columns_of_impressions(divided, counted, vocabulary, fields)
+        stored |= columns_of_impressions(divided, counted, encoders, fields)
     else:
-        stored |= columns_of_targets(divided, counted, vocabulary, fields, settings.fractions.seed, folder)
+        stored |= columns_of_targets(divided, counted, encoders, fields, settings.fractions.seed, folder)
     return write_store(
         out,
         schema=schema,
-        info=_info(settings, slices, counted, vocabulary)
+        info=_info(settings, slices, counted, encoders)
         | {"columns": columns}
-        | _remarks(counted, dropped, slices, settings, vocabulary),
+        | _remarks(counted, dropped, slices, settings, encoders),
         columns=stored,
-        vocab={name: v.frame for name, v in vocabulary.items()},
+        vocab={name: e.vocabulary.frame for name, e in encoders.items() if e.vocabulary},
         user_values=values[fields.user].to_pandas(),
         force=force,
     )
@@ -145,21 +136,62 @@ def _as_it_is(column: np.ndarray | OnDisk) -> Column:
     return column if isinstance(column, np.ndarray) else Blocks(len(column), column.dtype, lambda: blocks(column))
 
 
-def _ids(vocabulary: Vocabulary, code_R: np.ndarray | OnDisk) -> Column:
-    return Blocks(len(code_R), np.dtype(np.int32), lambda: map(vocabulary.ids, blocks(code_R)))
+def _encoders(
+    values: Values,
+    divided: Divided,
+    counted: Counted,
+    of_user: dict[str, np.ndarray],
+    fields: Fields,
+    settings: Settings,
+    folder: Path,
+) -> dict[str, Encoder]:
+    """How each column becomes a field, by name, in the order of the schema."""
+    found: dict[str, Encoder] = {}
+    of: Of
+    for name in (*fields.behaviours, *fields.users, *([fields.user] if settings.user_id else []), *fields.context):
+        if name in of_user:
+            of, minimum, count_V = "user", 1, counts(of_user[name], counted.train_U, len(values[name]))
+        else:
+            of = "event" if name in fields.behaviours else "candidate"
+            minimum, count_V = settings.min_count, counted.count_V[name]
+        found[name] = of_values(name, of, values[name], count_V, minimum, settings)
+    sides: dict[Of, Mapping[str, How]] = {
+        "event": fields.numbers,
+        "user": fields.user_numbers,
+        "candidate": fields.dense,
+    }
+    for of, name, how in [(of, name, how) for of, numbers in sides.items() for name, how in numbers.items()]:
+        seen = of_user[name][counted.train_U] if of == "user" else _train_numbers(name, how, divided, folder)
+        found[name] = of_numbers(name, of, how, Numbers(seen), settings)
+    return found
 
 
-def _numbered(name: str, value: pd.Series, count_V: np.ndarray, minimum: int, settings: Settings) -> Vocabulary:
-    earlier = None
-    if settings.like is not None:
-        try:
-            earlier = settings.like.vocabulary(name)
-        except ValueError as error:
-            raise ValueError(f"prepare: field {name!r} is not in the earlier store: {error}") from error
-    try:
-        return number(value, count_V, minimum, earlier, settings.grow)
-    except ValueError as error:
-        raise ValueError(f"prepare: column {name!r} {error}") from error
+def _train_numbers(name: str, how: How, divided: Divided, folder: Path) -> OnDisk:
+    """The numbers of a column in the training rows, of the events, then of the impressions; none if they stay raw."""
+
+    def parts() -> Iterator[list[np.ndarray]]:
+        yield [np.zeros(0, np.float32)]
+        if how == "raw":
+            return
+        for part, split in divided if name in divided.slices.log.number else ():
+            yield [part.log.number(name)[split.train_E]]
+        for part, split in divided:
+            if part.shown and name in part.shown.table.number:
+                yield [part.shown.number(name)[part.shown.of_samples(split.shown["train"])]]
+
+    return write_columns([folder / "train_numbers"], parts())[0]
+
+
+def _schema(encoders: dict[str, Encoder], fields_of: Fields) -> Schema:
+    fields, channels = [encoder.field for encoder in encoders.values()], fields_of.channels
+    return Schema(
+        tables=tuple(encoder.table for encoder in encoders.values() if encoder.table),
+        behaviours=tuple(field for field in fields if isinstance(field, Behaviour)),
+        sparse=tuple(field for field in fields if isinstance(field, Sparse)),
+        dense=tuple(field for field in fields if isinstance(field, Dense)),
+        type=channels.column if channels else "",
+        channels=channels.of(encoders[channels.column].vocabulary) if channels else (),
+    )
 
 
 def _check_like(schema: Schema, settings: Settings) -> None:
@@ -167,7 +199,8 @@ def _check_like(schema: Schema, settings: Settings) -> None:
     if settings.like is None:
         return
     earlier = settings.like.schema
-    sized = replace(schema, tables=tuple(earlier.table(t.name) for t in schema.tables))
+    tables = tuple(earlier.table(t.name) if t.has_vocabulary else t for t in schema.tables)
+    sized = replace(schema, tables=tables)
     if difference := sized.difference(earlier):
         raise ValueError(
             f"prepare: the fields differ from those of {settings.like.path}; - new store, + earlier store:\n"
@@ -175,7 +208,7 @@ def _check_like(schema: Schema, settings: Settings) -> None:
         )
 
 
-def _info(settings: Settings, slices: Slices, counted: Counted, vocabulary: dict[str, Vocabulary]) -> dict[str, Any]:
+def _info(settings: Settings, slices: Slices, counted: Counted, encoders: dict[str, Encoder]) -> dict[str, Any]:
     """How the store was made, and how large it is."""
     fractions = {"test": settings.fractions.test, "valid": settings.fractions.valid}
     sizes = {"users": len(slices.offsets) - 1, "events": len(slices.log)}
@@ -187,25 +220,20 @@ def _info(settings: Settings, slices: Slices, counted: Counted, vocabulary: dict
         "dates": slices.log.dates,
         "fractions": None if settings.protocol == "all" else fractions,
         "min_count": settings.min_count,
-        "counts": sizes | {f"known {name}": v.size - 2 for name, v in vocabulary.items()},
+        "counts": sizes | {f"known {name}": len(e.vocabulary.frame) for name, e in encoders.items() if e.vocabulary},
     }
 
 
 def _remarks(
-    counted: Counted, dropped: int, slices: Slices, settings: Settings, vocabulary: dict[str, Vocabulary]
+    counted: Counted, dropped: int, slices: Slices, settings: Settings, encoders: dict[str, Encoder]
 ) -> dict[str, dict[str, int]]:
     """What was left out and why, and what is kept but may be a mistake in the log."""
     left_out = {} if slices.shown else {ONE_EVENT: int((np.diff(slices.offsets) == 1).sum())}
     noticed: dict[str, int] = {}
     (left_out if settings.drop_duplicates else noticed)[REPEATED] = counted.repeated + dropped
     for name, several in counted.several.items():
-        noticed[f"events without {name}, which are unknown"] = several.missing
+        noticed[f"events without {name}, which {encoders[name].missing}"] = several.missing
         noticed[f"items with more than one {name}; each event keeps its own"] = int(several.several_I.sum())
-    for name, v in vocabulary.items() if settings.like else ():
-        noticed[f"values of {name} written unlike the earlier store's, such as 4 for 4.0, taken as the same"] = (
-            v.rewritten
-        )
-        noticed[f"values of {name} (every one) are unknown to the earlier store"] = v.all_unknown * (
-            len(v.id_of_code) - 1
-        )
+    for encoder in encoders.values():
+        noticed |= encoder.remarks
     return {"left_out": left_out, "noticed": noticed}

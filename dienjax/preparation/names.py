@@ -12,8 +12,8 @@ RESERVED = frozenset(
 
 def refuse_reserved(fields: Fields, user_id: bool) -> None:
     """Raise ValueError for a field whose name is taken among the inputs and outputs of predict or of exports."""
-    of_history = {f"{prefix}hist_{name}": name for name in fields.behaviours for prefix in ("", "neg_")}
-    for name in _names(fields, user_id):
+    of_history = {f"{prefix}hist_{name}": name for name in fields.of_events for prefix in ("", "neg_")}
+    for name in fields.names(user_id):
         if name in RESERVED or name in of_history:
             taken = f"is that of the history of {of_history[name]!r}" if name in of_history else "is reserved"
             raise ValueError(f"prepare: column {name!r} cannot be a field, its name {taken}: rename the column")
@@ -23,23 +23,17 @@ def refuse_reserved(fields: Fields, user_id: bool) -> None:
                 f"prepare: column {name!r} cannot be a field, the name {history!r} of its history is reserved: rename "
                 "the column"
             )
-    if "label" in fields.dense:
+    if "label" in fields.how:
         raise ValueError(
-            "prepare: a dense column cannot be called 'label', the store uses this name for the label: rename it"
+            "prepare: a column of numbers cannot be called 'label', the store uses this name for the label: rename it"
         )
 
 
 def refuse_label_leak(fields: Fields, user_id: bool, label: str, read: Sequence[str]) -> None:
     """Raise ValueError if one of the columns `read`, from which the label is computed, is also a field of the model."""
     for name in read:
-        if name in _names(fields, user_id):
+        if name in fields.names(user_id):
             raise ValueError(
                 f"prepare: the label {label!r} reads column {name!r}, which is also a field and leaks the label: leave "
-                "it out of attributes, user_attributes, context and dense"
+                "it out of the other columns"
             )
-
-
-def _names(fields: Fields, user_id: bool) -> tuple[str, ...]:
-    """All columns that the model is given."""
-    of_user = (*fields.users, fields.user) if user_id else fields.users
-    return (*fields.behaviours, *of_user, *fields.context, *fields.dense)

@@ -1,7 +1,7 @@
 """From a log to an event store: `prepare` checks its arguments and hands the sorted log to the kernel."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,9 @@ from dienjax.preparation.read import Log, Roles
 from dienjax.preparation.settings import Fields, Settings
 from dienjax.preparation.sort import Engine, sort_tables
 from dienjax.preparation.splits import Fractions, Protocol
+from dienjax.preparation.suffixes import numbers_of, sets_of
 from dienjax.preparation.tables import Table
+from dienjax.schema import FIRST_ID, LARGEST, Pool
 from dienjax.storage.folders import check_free, is_empty
 from dienjax.storage.leftovers import hidden
 
@@ -36,7 +38,12 @@ def prepare(
     impressions: Log | None = None,
     label: str | None = None,
     context: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    user_numbers: Sequence[str] = (),
     dense: Sequence[str] = (),
+    hash: Mapping[str, int] | None = None,
+    pool: Mapping[str, Pool] | None = None,
+    set_quantile: float = 0.99,
     min_count: int = 1,
     drop_duplicates: bool = False,
     like: Store | str | Path | None = None,
@@ -55,6 +62,15 @@ def prepare(
     glob). A folder is the log of its files in the order of their paths; names such as day=2026-11-01 of folders in it
     (Hive's partitions) are a column. Rows of equal user and time keep their order. Fields are named after the columns.
     A missing attribute is unknown.
+
+    An attribute, of the event, the user or the impression, may be a set of values: a column of lists, or text that is
+    split where its name ends in a separator, as "tags|" (one of "|;,/ "; spaces around a value do not count). Its ids
+    are padded with 0. A missing or empty list is an empty set, a missing value within a list is left out, and one that
+    a list repeats counts once.
+
+    A name of numbers may end in how they are seen: ":standard" scales them by mean and standard deviation of the
+    training rows, ":log" their log(1 + x), ":10" cuts them into ten buckets, about equally full, with an embedding
+    each; then a missing number is one of its own. ":raw" leaves them as they are; then none may be missing.
 
     Without impressions an event is a target if the user has an earlier one, and its negative is sampled:
 
@@ -78,7 +94,14 @@ def prepare(
       hist_label: a column or expression of the events in [0, 1], such as "rating >= 4": 1 for a positive signal.
       label: a column or expression of the impressions: 0 or 1, or any number for regression.
       context: columns of the impressions whose values get ids, such as a position or a page.
-      dense: columns of the impressions that hold numbers, used as they are.
+      numbers: columns of numbers of the event (and of the impressions), such as its price; standard if not said.
+      user_numbers: columns of numbers like `user_attributes`; standard if not said.
+      dense: columns of numbers of the impressions; raw if not said.
+      hash: the size of the table of each column whose vocabulary shall not be kept: ids are hashed with the seed, and
+        `min_count` does not count.
+      pool: how the vectors of a set become one, by the name of its column: mean, which is the default, sum or max.
+      set_quantile: sets have as many ids as this share of those in the training rows does not exceed, not counting the
+        empty ones; what a longer list has beyond is cut.
       min_count: an item or attribute value in fewer training rows than this is unknown.
       drop_duplicates: whether to keep only the first of several events of equal user, time and item.
       like: an earlier store: its values keep their ids, and new values are unknown.
@@ -110,29 +133,18 @@ def prepare(
     earlier = Store.open(like) if isinstance(like, str | Path) else like
     if earlier is not None:
         earlier.verify()
-    settings = Settings(protocol, fractions, min_count, drop_duplicates, earlier, grow, user_id)
+    settings = Settings(
+        protocol, fractions, min_count, drop_duplicates, earlier, grow, user_id, hash or {}, pool or {}, set_quantile
+    )
     of_kinds = Channels.parse(channels) if channels else None
     if of_kinds and of_kinds.column not in (item, *attributes):
         attributes = (*attributes, of_kinds.column)
-    fields = Fields(
-        user, item, time, tuple(attributes), tuple(user_attributes), tuple(context), tuple(dense), of_kinds
-    )  # fmt: skip
+    of_event, of_user, of_shown = (sets_of(names) for names in (attributes, user_attributes, context))
+    seen = numbers_of(numbers, "standard"), numbers_of(user_numbers, "standard"), numbers_of(dense, "raw")
+    separators = of_event[1] | of_user[1] | of_shown[1]
+    fields = Fields(user, item, time, of_event[0], of_user[0], of_shown[0], *seen, separators, of_kinds)
     _check(settings, fields, impressions is not None, label, engine)
-
-    of_shown: tuple[str, ...] = ()
-    shown_tables = []
-    if impressions is not None:
-        numbers = {name: name for name in dense} | {"label": str(label)}
-        table = Table("impressions", impressions, Roles(user, item, time, (*attributes, *context), numbers))
-        refuse_label_leak(fields, user_id, str(label), table.columns_in(str(label)))
-        there = table.column_names()
-        of_shown = tuple(name for name in user_attributes if name in there)
-        roles = replace(table.roles, attributes=(*table.roles.attributes, *of_shown))
-        shown_tables = [replace(table, roles=roles)]
-    of_events = tuple(name for name in user_attributes if name not in of_shown)
-    labels = {"hist_label": hist_label} if hist_label else {}
-    roles = Roles(user, item, time, (*attributes, *of_events), labels, unit="hist_label")
-    tables = [Table("events", events, roles), *shown_tables]
+    tables = _tables(events, impressions, fields, user_id, hist_label, label)
     columns = {"user": user, "item": item, "time": time, "hist_label": hist_label, "label": label}
     try:
         with hidden(out, folder=True) as folder:
@@ -146,6 +158,35 @@ def prepare(
         raise OSError(
             f"prepare: {out} was not written, and nothing is left of it: {error}; is the disk full?"
         ) from error
+
+
+def _tables(
+    events: Log, impressions: Log | None, fields: Fields, user_id: bool, hist_label: str | None, label: str | None
+) -> list[Table]:
+    """The events and, if there are any, the impressions, each with what is read of it.
+
+    What is of users is read from the impressions if they have it.
+    """
+    missing = frozenset(name for name, how in fields.how.items() if how != "raw")
+    roles = Roles(fields.user, fields.item, fields.time, separators=fields.separators, missing=missing)
+
+    def with_columns(attributes: Sequence[str], numbers: Sequence[str], expressions: dict[str, str]) -> Roles:
+        of_name = {name: name for name in (*fields.numbers, *numbers)} | expressions
+        return replace(roles, attributes=(*fields.attributes, *attributes), numbers=of_name)
+
+    there: list[str] = []
+    shown = []
+    if impressions is not None:
+        expression = {"label": str(label)}
+        table = Table("impressions", impressions, with_columns(fields.context, [*fields.dense], expression))
+        refuse_label_leak(fields, user_id, str(label), table.columns_in(str(label)))
+        there = table.column_names()
+        of_users, numbers = ([name for name in names if name in there] for names in (fields.users, fields.user_numbers))
+        of_shown = with_columns((*fields.context, *of_users), (*fields.dense, *numbers), expression)
+        shown = [replace(table, roles=of_shown)]
+    of_users, numbers = ([name for name in names if name not in there] for names in (fields.users, fields.user_numbers))
+    of_events = with_columns(of_users, numbers, {"hist_label": hist_label} if hist_label else {})
+    return [Table("events", events, replace(of_events, unit="hist_label")), *shown]
 
 
 def _check(settings: Settings, fields: Fields, has_impressions: bool, label: str | None, engine: str) -> None:
@@ -177,8 +218,30 @@ def _check(settings: Settings, fields: Fields, has_impressions: bool, label: str
         # With the vocabularies of an earlier store a log may be all test.
         if not (0 <= fraction < 1 or (fraction == 1 and settings.like is not None)):
             raise ValueError(f"prepare: {name}={fraction}; expected at least 0 and below 1")
-    named = (fields.user, fields.time, *fields.behaviours, *fields.users, *fields.context, *fields.dense)
+    _check_values(settings, fields)
+    named = (fields.user, fields.time, *fields.names(False))
     for name, count in Counter(named).items():
         if count > 1:
             raise ValueError(f"prepare: column {name!r} is given two roles; give each column one")
     refuse_reserved(fields, settings.user_id)
+
+
+def _check_values(settings: Settings, fields: Fields) -> None:
+    """Raises ValueError for choices about columns that have no values, or that cannot be."""
+    of_user = (fields.user,) if settings.user_id else ()
+    with_values = (*fields.behaviours, *fields.users, *fields.context, *of_user)
+    for what, names in (("hash", settings.hash), ("pool", settings.pool)):
+        for name in names:
+            if name not in with_values:
+                raise ValueError(f"prepare: {what} names {name!r}, which has no values; {nearest(name, with_values)}")
+    for name, size in settings.hash.items():
+        if isinstance(size, bool) or not isinstance(size, int) or not FIRST_ID < size <= LARGEST:
+            raise ValueError(
+                f"prepare: hash gives {name!r} the size {size!r}; expected a whole number from {FIRST_ID + 1} to "
+                f"{LARGEST}"
+            )
+    for name, pool in settings.pool.items():
+        if pool not in get_args(Pool):
+            raise ValueError(f"prepare: pool of {name!r} is {pool!r}; {nearest(str(pool), get_args(Pool))}")
+    if not 0 < settings.set_quantile <= 1:
+        raise ValueError(f"prepare: set_quantile={settings.set_quantile}; expected above 0 and at most 1")

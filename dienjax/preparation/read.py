@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -13,7 +13,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from dienjax.errors import nearest
-from dienjax.preparation import columns, expression
+from dienjax.preparation import columns, expression, sets
 from dienjax.preparation.files import BLOCK_ROWS, Source, once, open_file
 from dienjax.preparation.folder import files_in, key_types, with_keys
 
@@ -29,6 +29,8 @@ class Roles:
       attributes: id columns in which a missing value is unknown; the user and the item need a value in every row.
       numbers: column or expression (such as "rating >= 4") by the name of its result.
       unit: which of the numbers must lie in [0, 1].
+      missing: which of the numbers may be missing.
+      separators: what stands between the values of an attribute whose text is a set of them, by its name.
     """
 
     user: str
@@ -37,6 +39,8 @@ class Roles:
     attributes: tuple[str, ...] = ()
     numbers: dict[str, str] = field(default_factory=dict)
     unit: str = ""
+    missing: frozenset[str] = frozenset()
+    separators: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -67,6 +71,8 @@ class Rows:
     """Some rows of a log: times (int64 or float64), values of the id columns, numbers (float32).
 
     Attributes:
+      ids: of a set its text, see `dienjax.preparation.sets`.
+      types: as in `Reading`.
       untyped: whether all values of the log come from text files, which cannot say what is a number.
     """
 
@@ -74,6 +80,7 @@ class Rows:
     ids: dict[str, pa.Array]
     numbers: dict[str, np.ndarray]
     facts: Facts
+    types: dict[str, pa.DataType]
     untyped: bool
 
 
@@ -83,7 +90,7 @@ class Reading:
 
     Attributes:
       columns: the columns that each expression of the roles reads.
-      types: the type of each id column.
+      types: the type of each id column, of a set a list.
       texts: expressions and columns that they compare with text.
       untyped: as in `Rows`.
     """
@@ -127,7 +134,9 @@ def open_reading(log: Log, roles: Roles) -> Reading:
         for name in (*roles.ids, roles.time, *(name for names in read.values() for name in names)):
             if name not in source.types:
                 raise ValueError(f"column {name!r} is missing{_of(source.name)}; {nearest(name, source.types)}")
-    types = {name: columns.id_type(name, [s.types[name] for s in sources]) for name in roles.ids}
+    of = {name: [source.types[name] for source in sources] for name in roles.ids}
+    types = {name: columns.id_type(name, of[name]) for name in (roles.user, roles.item)}
+    types |= {name: columns.set_type(name, of[name], roles.separators.get(name, "")) for name in roles.attributes}
     texts = frozenset((e, name) for e in read if e not in read[e] for name in expression.meant_as_text(e))
     return Reading(sources, roles, read, types, texts, all(s.first_line for s in sources))
 
@@ -142,17 +151,22 @@ def blocks(source: Source, reading: Reading, numeric: frozenset[tuple[str, str]]
             return source.where(start + row)
 
         time_R, kind = columns.times(batch.column(roles.time), roles.time, where)
-        ids = {
-            n: columns.ids(batch.column(n), n, reading.types[n], where, n not in roles.attributes) for n in roles.ids
-        }
+        ids = {name: _ids(batch.column(name), name, reading, where) for name in roles.ids}
         number = {
-            n: expression.numbers(batch, reading.columns[e], e, where, n == roles.unit)
+            n: expression.numbers(batch, reading.columns[e], e, where, n == roles.unit, n in roles.missing)
             for n, e in roles.numbers.items()
         }
         numeric = frozenset((e, name) for e, name in numeric if expression.holds_numbers(batch.column(name)))
         facts = Facts(len(batch), kind == "date", time_R.dtype, columns.largest_whole(time_R), numeric)
-        yield Rows(time_R, ids, number, facts, reading.untyped)
+        yield Rows(time_R, ids, number, facts, reading.types, reading.untyped)
         start += len(batch)
+
+
+def _ids(column: pa.Array, name: str, reading: Reading, where: columns.Where) -> pa.Array:
+    roles, type = reading.roles, reading.types[name]
+    if columns.is_list(type):
+        return sets.texts(column, name, type, roles.separators.get(name, ""), where)
+    return columns.ids(column, name, type, where, name not in roles.attributes)
 
 
 class Agreement:

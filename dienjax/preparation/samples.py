@@ -1,6 +1,7 @@
 """The samples of a store as columns: the event rows of targets, or the impressions, slice by slice."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,15 +10,15 @@ import numpy as np
 from dienjax.data.mapped import Blocks, Column
 from dienjax.data.negatives import CANDIDATE, Negatives
 from dienjax.preparation.counting import Counted
+from dienjax.preparation.encoders import Encoder
 from dienjax.preparation.on_disk import BLOCK, blocks, mapped, write_columns
 from dienjax.preparation.settings import Fields
 from dienjax.preparation.slices import Divided, Part, Slice
-from dienjax.preparation.splits import Split, marked
-from dienjax.preparation.vocabulary import Vocabulary
+from dienjax.preparation.splits import Split
 
 Find: TypeAlias = Callable[[Slice, Part, np.ndarray], np.ndarray]
 
-ID, USER, ROW, NUMBER = (np.dtype(type) for type in (np.int32, np.int32, np.int64, np.float32))
+USER, ROW, NUMBER = (np.dtype(type) for type in (np.int32, np.int64, np.float32))
 
 
 def train_rows(divided: Divided, counted: Counted) -> Column:
@@ -28,7 +29,7 @@ def train_rows(divided: Divided, counted: Counted) -> Column:
 
 
 def columns_of_targets(
-    divided: Divided, counted: Counted, vocabulary: dict[str, Vocabulary], fields: Fields, seed: int, folder: Path
+    divided: Divided, counted: Counted, encoders: dict[str, Encoder], fields: Fields, seed: int, folder: Path
 ) -> dict[str, Column]:
     """Samples whose target is an event; validation and test get their negative here.
 
@@ -62,24 +63,21 @@ def columns_of_targets(
         stored[f"{of}/first"] = 2 * np.arange(count + 1)
         stored[f"{of}/time"] = mapped(log.time_R)[end_N]
         stored[f"{of}/label"] = np.tile(np.array([1, 0], NUMBER), count)
-        for field in fields.behaviours:
-            stored[f"{of}/candidate/{field}"] = vocabulary[field].ids(mapped(log.code[field])[row_C])
+        for field in fields.of_events:
+            stored[f"{of}/candidate/{field}"] = encoders[field].encode(mapped(log.column(field))[row_C])
     return stored
 
 
 def columns_of_impressions(
-    divided: Divided, counted: Counted, vocabulary: dict[str, Vocabulary], fields: Fields
+    divided: Divided, counted: Counted, encoders: dict[str, Encoder], fields: Fields
 ) -> dict[str, Column]:
     """Samples of impressions: their candidates, and the user's events strictly before them."""
     shown = divided.slices.shown
     assert shown is not None
     stored: dict[str, Column] = {}
 
-    def ids(field: str) -> Find:
-        return lambda part, rows, n: vocabulary[field].ids(rows.code(field)[_candidates(rows, n)])
-
-    def numbers(field: str) -> Find:
-        return lambda part, rows, n: rows.number(field)[_candidates(rows, n)]
+    def candidates(field: str) -> Find:
+        return lambda part, rows, n: rows.column(field)[rows.of_samples(n)]
 
     for name, N in counted.samples.items():
         C = counted.candidates[name]
@@ -87,21 +85,24 @@ def columns_of_impressions(
             "user": (N, USER, lambda part, rows, n: part.first + rows.user_R[rows.sessions[n]]),
             "end": (N, ROW, lambda part, rows, n: part.log.start + part.history_ends[n]),
             "time": (N, shown.time_R.dtype, lambda part, rows, n: rows.time_R[rows.sessions[n]]),
-            "label": (C, NUMBER, numbers("label")),
+            "label": (C, NUMBER, lambda part, rows, n: rows.number("label")[rows.of_samples(n)]),
         }
-        finds |= {f"candidate/{field}": (C, ID, ids(field)) for field in (*fields.behaviours, *fields.context)}
-        finds |= {f"candidate/{field}": (C, NUMBER, numbers(field)) for field in fields.dense}
-        stored |= {f"splits/{name}/{of}": _column(divided, name, *how) for of, how in finds.items()}
-        counts_N = _column(divided, name, N, ROW, lambda part, rows, n: np.diff(rows.sessions)[n])
+        stored |= {
+            f"splits/{name}/{of}": Blocks(length, dtype, partial(_parts, divided, name, find))
+            for of, (length, dtype, find) in finds.items()
+        }
+        for field in (*fields.of_events, *fields.context, *fields.dense):
+            parts = partial(_parts, divided, name, candidates(field))
+            stored[f"splits/{name}/candidate/{field}"] = encoders[field].column(C, parts)
+        sizes = partial(_parts, divided, name, lambda part, rows, n: np.diff(rows.sessions)[n])
+        counts_N = Blocks(N, ROW, sizes)
         stored[f"splits/{name}/first"] = _first(counts_N)
     return stored
 
 
-def _column(divided: Divided, name: str, length: int, dtype: np.dtype, find: Find) -> Blocks:
+def _parts(divided: Divided, name: str, find: Find) -> Iterator[np.ndarray]:
     """What `find` gives of each slice, its impressions, and the indices of the samples of split `name` among them."""
-    return Blocks(
-        length, dtype, lambda: (find(part, part.shown, split.shown[name]) for part, split in divided if part.shown)
-    )
+    return (find(part, part.shown, split.shown[name]) for part, split in divided if part.shown)
 
 
 def _negatives(divided: Divided, fields: Fields, seed: int, folder: Path) -> Negatives:
@@ -142,8 +143,3 @@ def _first(count_N: Blocks) -> Blocks:
             total = first_n if len(first_n) else total
 
     return Blocks(len(count_N) + 1, ROW, found)
-
-
-def _candidates(rows: Part, index_n: np.ndarray) -> np.ndarray:
-    """A mask [R] of the impressions of the samples `index_n`."""
-    return np.repeat(marked(index_n, len(rows.sessions) - 1), np.diff(rows.sessions))

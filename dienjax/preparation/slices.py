@@ -47,10 +47,17 @@ class Part:
     def number(self, name: str) -> np.ndarray:
         return self.table.number[name][self.start : self.end]
 
+    def column(self, name: str) -> np.ndarray:
+        return self.table.column(name)[self.start : self.end]
+
     @cached_property
     def sessions(self) -> np.ndarray:
         """The first row of each sample of impressions, that is of each run of one user and time [N + 1]."""
         return splits.groups(self.user_R, self.time_R)
+
+    def of_samples(self, index_n: np.ndarray) -> np.ndarray:
+        """A mask [R] of the impressions of these samples."""
+        return np.repeat(splits.marked(index_n, len(self.sessions) - 1), np.diff(self.sessions))
 
 
 @dataclass(frozen=True)

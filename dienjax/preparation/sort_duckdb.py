@@ -52,7 +52,7 @@ def _sort(database: Any, tables: Sequence[Table], folder: Path, progress: bool) 
         return owned[i, name]
 
     owned: dict[tuple[int, str], pa.Array] = {}
-    values, places = rank_columns(tables, [last.untyped for last in loaded], distinct)
+    values, places = rank_columns(tables, loaded, distinct)
     for (i, name), value in owned.items():
         known = pa.table({"value": value, "code": places[i][name]})
         database.register("known", known)

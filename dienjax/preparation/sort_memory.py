@@ -14,7 +14,7 @@ def sort_in_memory(tables: Sequence[Table], progress: bool = False) -> tuple[Val
     """What `sort_tables` returns."""
     read = [_encoded(table, progress) for table in tables]
     values, places = rank_columns(
-        tables, [rows.untyped for rows, _ in read], lambda i, name: read[i][1][name].chunk(0).dictionary
+        tables, [rows for rows, _ in read], lambda i, name: read[i][1][name].chunk(0).dictionary
     )
     result = []
     for table, (all_rows, encoded), place in zip(tables, read, places, strict=True):

@@ -61,7 +61,7 @@ def sort_with_spark(tables: Sequence[Table], folder: Path) -> tuple[Values, list
             owned[i, name] = _distinct(spark, logs[i], name)
             return owned[i, name]
 
-        values, places = rank_columns(tables, [log.reading.untyped for log in logs], distinct)
+        values, places = rank_columns(tables, [log.reading for log in logs], distinct)
         for (i, name), value in owned.items():
             path = logs[i].folder / spark_tasks.CODES / f"{tables[i].roles.ids.index(name)}.parquet"
             pq.write_table(pa.table({"value": spark_tasks.plain(value), "code": places[i][name]}), path)
@@ -115,7 +115,7 @@ def _distinct(spark: Any, log: _Checked, name: str) -> pa.Array:
     path = log.folder / f"distinct{c}"
     _read(spark, log.folder / spark_tasks.VALUES / str(c)).distinct().write.parquet(f"file://{path}")
     column = pq.read_table(path)["value"]
-    if pa.types.is_string(type):
+    if pa.types.is_string(column.type):
         return column.cast(pa.large_string()).combine_chunks()  # 2 GiB of text do not fit in one with 32-bit offsets
     column = column.combine_chunks()
     return column.view(type) if pa.types.is_uint64(type) else column

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from dienjax.preparation.columns import ranked
+from dienjax.preparation.columns import beside_lists, is_list, ranked
 from dienjax.preparation.expression import names_in
 from dienjax.preparation.on_disk import OnDisk
 from dienjax.preparation.read import Log, Reading, Roles, Rows, column_names, log_bytes, open_reading, rows
+from dienjax.preparation.sets import ranked_sets
 
 Values = dict[str, pa.Array]
-"""The distinct values of each id column, ascending; a code is a position among them."""
+"""The distinct values of each id column, ascending; a code is a position among them. Those of sets are lists."""
 
 
 @dataclass(frozen=True)
@@ -74,22 +75,38 @@ class Sorted:
     def __len__(self) -> int:
         return len(self.time_R)
 
+    def column(self, name: str) -> np.ndarray | OnDisk:
+        """The codes or the numbers of that name."""
+        return self.code[name] if name in self.code else self.number[name]
+
 
 def rank_columns(
-    tables: Sequence[Table], untyped: Sequence[bool], distinct: Callable[[int, str], pa.Array]
+    tables: Sequence[Table], read: Sequence[Rows | Reading], distinct: Callable[[int, str], pa.Array]
 ) -> tuple[Values, list[dict[str, np.ndarray]]]:
     """The distinct values of each id column over all tables, ascending, and per table the position (int32) of its own.
 
-    `distinct(i, name)` gives the distinct values of a column of table i.
+    `distinct(i, name)` gives the distinct values of a column of table i, `read` says how it was read.
     """
     values: Values = {}
     places: list[dict[str, np.ndarray]] = [{} for _ in tables]
     for name in dict.fromkeys(name for table in tables for name in table.roles.ids):
         owners = [i for i, table in enumerate(tables) if name in table.roles.ids]
         try:
-            values[name], ranks = ranked([distinct(i, name) for i in owners], [untyped[i] for i in owners])
+            values[name], ranks = _ranked(name, [read[i] for i in owners], [distinct(i, name) for i in owners])
         except ValueError as error:
-            raise ValueError(f"prepare: column {name!r} holds {error}: convert it") from error
+            raise ValueError(f"prepare: {error}") from error
         for i, place in zip(owners, ranks, strict=True):
             places[i][name] = place
     return values, places
+
+
+def _ranked(name: str, read: Sequence[Rows | Reading], parts: Sequence[pa.Array]) -> tuple[pa.Array, list[np.ndarray]]:
+    types, untyped = [of.types[name] for of in read], [of.untyped for of in read]
+    if len(found := {is_list(type) for type in types}) > 1:
+        raise beside_lists(name)
+    try:
+        if found == {True}:
+            return ranked_sets(parts, [type.value_type for type in types], untyped)
+        return ranked(parts, untyped)
+    except ValueError as error:
+        raise ValueError(f"column {name!r} holds {error}: convert it") from error

@@ -43,7 +43,32 @@ def random_logs(seed):
     impressions["click"] = rng.integers(0, 2, C)
     impressions["place"] = rng.integers(0, 3, C)
     impressions["price"] = rng.normal(size=C).astype(np.float32)
-    return events, impressions
+    return with_kinds(events, rng), with_kinds(impressions, rng)
+
+
+def with_kinds(frame, rng):
+    """The log with sets and numbers: of an item, some of them missing, empty or doubled; of a user; of an event."""
+    item, user = frame["item"].to_numpy(), number_of(frame["user"])
+    tags = [[None, []][i % 2] if i < 2 else [*range(i // 2), i // 3, None][i % 3 :] for i in item.tolist()]
+    return frame.assign(
+        tags=pd.Series(tags, dtype=object),
+        cost=np.where(item % 5 == 0, np.nan, 1.5 * item),
+        dwell=rng.exponential(size=len(frame)).round(1),
+        hobbies=pd.Series([[f"h{u % 4}", "h1", "all"][: u % 5] for u in user.tolist()], dtype=object),
+        height=np.where(user % 3 == 0, np.nan, user * 10.0),
+    )
+
+
+def number_of(user):
+    """A number that a user always has."""
+    return user.astype(str).map(lambda name: sum(map(ord, name))).to_numpy()
+
+
+KINDS = {
+    "attributes": ["kind", "tags|"], "numbers": ["cost:log", "dwell:3"], "user_attributes": ["hobbies|"],
+    "user_numbers": ["height"], "hash": {"kind": 40}, "pool": {"tags": "sum"}, "set_quantile": 0.8,
+}  # fmt: skip
+"""Roles of all kinds of fields."""
 
 
 def given(frame, form, file):
@@ -51,6 +76,9 @@ def given(frame, form, file):
         return frame
     if form == "arrow":
         return pa.Table.from_pandas(frame, preserve_index=False)
+    if form == "csv":
+        lists = [name for name in ("tags", "hobbies") if name in frame]
+        frame = frame.assign(**{name: frame[name].map(as_text) for name in lists})
     half = len(frame) // 2
     for number, part in enumerate((frame[:half], frame[half:])):
         if form == "csv":
@@ -58,6 +86,10 @@ def given(frame, form, file):
         else:
             part.to_parquet(f"{file}{number}.parquet", index=False)
     return f"{file}?.{'csv.gz' if form == 'csv' else form}"
+
+
+def as_text(values):
+    return "" if values is None else " |".join("" if value is None else str(value) for value in values)
 
 
 def raw(store, table, ids):
@@ -139,9 +171,9 @@ def files(folder):
 def test_engines_give_the_same_bytes(form, protocol, tmp_path):
     events, impressions = random_logs(5)
     events.loc[3, "kind"] = None
-    roles = ROLES | {"protocol": protocol, "hist_label": "item >= 4", "user_id": True}
+    roles = ROLES | KINDS | {"protocol": protocol, "hist_label": "item >= 4", "user_id": True}
     if protocol == "time":
-        roles |= {"label": "click", "context": ["place"], "dense": ["price"]}
+        roles |= {"label": "click", "context": ["place"], "dense": ["price:4"]}
         roles["impressions"] = given(impressions, form, tmp_path / "shown")
     for engine in ENGINES:
         prepare(given(events, form, tmp_path / "events"), tmp_path / engine, **roles, engine=engine)
@@ -159,8 +191,9 @@ def test_slices_of_any_size_give_the_same_bytes(engine, protocol, tmp_path, monk
     for seed in range(2, 5):
         events, impressions = random_logs(seed)
         roles = ROLES | {"protocol": protocol, "hist_label": "item >= 4", "drop_duplicates": seed == 3, "force": True}
+        roles |= KINDS if seed % 2 == 0 else {}
         if protocol in ("time", "user"):
-            roles |= {"impressions": impressions, "label": "click", "context": ["place"], "dense": ["price"]}
+            roles |= {"impressions": impressions, "label": "click", "context": ["place"], "dense": ["price:log"]}
         digests = {prepare(events, tmp_path / "s", **roles, test_fraction=0.4).digest}
         for rows, kept in ((1, 1), (17, 2)):
             with monkeypatch.context() as patch:

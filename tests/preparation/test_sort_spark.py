@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 import pandas as pd
 import pytest
-from test_kernel import ROLES, given, random_logs
+from test_kernel import KINDS, ROLES, given, random_logs
 
 from dienjax.preparation.prepare import prepare
 from dienjax.storage.manifest import read_manifest
@@ -51,9 +51,9 @@ def test_spark_gives_the_bytes_of_the_other_engines(form, protocol, partitions, 
     spark.conf.set("spark.sql.shuffle.partitions", partitions)
     events, impressions = random_logs(5)
     events.loc[3, "kind"] = None
-    roles = ROLES | {"protocol": protocol, "hist_label": "item >= 4", "user_id": True}
+    roles = ROLES | KINDS | {"protocol": protocol, "hist_label": "item >= 4", "user_id": True}
     if protocol == "time":
-        roles |= {"label": "click", "context": ["place"], "dense": ["price"]}
+        roles |= {"label": "click", "context": ["place"], "dense": ["price:4"]}
         roles["impressions"] = given(impressions, form, tmp_path / "shown")
     log = given(events, form, tmp_path / "events")
     out = {"memory": "memory", "duckdb": "duckdb", "spark": "s [1] {a,b}*?% #ü"}
