@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -219,15 +220,9 @@ def test_a_single_channel_trains_what_none_does(tmp_path):
     ), strict=True):  # fmt: skip
         batch = of_one[1]
         assert (batch.channel_BT[batch.mask_BT] == 0).all()
-        got, want = (jax_leaves(b.replace(channel_BT=None)) for b in (batch, of_plain[1]))
+        got, want = (jax.tree.leaves(b.replace(channel_BT=None)) for b in (batch, of_plain[1]))
         for a, b in zip(got, want, strict=True):
             np.testing.assert_array_equal(a, b)
-
-
-def jax_leaves(tree):
-    import jax
-
-    return jax.tree.leaves(tree)
 
 
 def test_regression_of_din_and_alpha_0(store, tmp_path):
