@@ -91,8 +91,8 @@ def test_preparing_a_log_never_loads_jax(module):
 def test_public_names():
     assert set(dienjax.__all__) == {
         "DIEN", "DIN", "Batch", "Behaviour", "Channel", "Config", "DataConfig", "Dense", "FitConfig", "Loader",
-        "LossConfig", "ModelConfig", "OptimizerConfig", "PaddedArrays", "Run", "Schema", "Sparse", "Store", "StoreSplit",
-        "Table", "cache_compilations", "evaluate", "explain", "fit", "fit_seeds", "fit_store", "predict", "prepare",
+        "LossConfig", "ModelConfig", "OptimizerConfig", "PaddedArrays", "Run", "Schema", "Sparse", "Store",
+        "StoreSplit", "Table", "cache_compilations", "evaluate", "explain", "fit", "fit_seeds", "fit_store", "predict", "prepare",
         "write_report",
     }  # fmt: skip
     for name in dienjax.__all__:
