@@ -92,8 +92,8 @@ def test_public_names():
     assert set(dienjax.__all__) == {
         "DIEN", "DIN", "Batch", "Behaviour", "Channel", "Config", "DataConfig", "Dense", "FitConfig", "Loader",
         "LossConfig", "ModelConfig", "OptimizerConfig", "PaddedArrays", "Run", "Schema", "Sparse", "Store",
-        "StoreSplit", "Table", "cache_compilations", "evaluate", "explain", "fit", "fit_seeds", "fit_store", "predict", "prepare",
-        "write_report",
+        "StoreSplit", "Table", "cache_compilations", "evaluate", "explain", "fit", "fit_seeds", "fit_store", "predict",
+        "prepare", "write_report",
     }  # fmt: skip
     for name in dienjax.__all__:
         assert getattr(dienjax, name).__doc__, name
