@@ -20,6 +20,7 @@ MODELS = {"DIN": DIN(builders.SCHEMA, dropout=0.3, **RELU)} | {
 }
 MODELS["separate"] = DIEN(builders.SCHEMA, **SEPARATE)
 MODELS["channels"] = DIEN(builders.CHANNELS, dropout=0.3, auxiliary_channels=("click", "cart"), **SMALL)
+QUICK = ("AUGRU", "channels")
 BATCH = builders.make_batch([i % 5 for i in range(24)], K=2)
 KEY = jax.random.key(7)
 
@@ -64,7 +65,7 @@ def test_the_largest_divisor_that_fits(B, T, K, count):
     assert microbatches.microbatches(B, T, K) == count
 
 
-@pytest.mark.parametrize("name", ["AUGRU", *(pytest.param(n, marks=pytest.mark.slow) for n in MODELS if n != "AUGRU")])
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in MODELS if n not in QUICK)])
 def test_equals_the_whole_batch(name, small):
     """Histories of every length, empty ones too, padded candidates, labels of histories, dropout and unknown ids."""
     model = MODELS[name]
