@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dienjax.models import DIEN, DIN
     from dienjax.preparation.prepare import prepare
     from dienjax.report.write import write_report
-    from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+    from dienjax.schema import Behaviour, Channel, Dense, Schema, Sparse, Table
     from dienjax.training.compilation import cache_compilations
     from dienjax.training.config import Config, DataConfig, FitConfig, ModelConfig
     from dienjax.training.evaluation import evaluate
@@ -41,7 +41,7 @@ _HOMES = {
     "models": ["DIEN", "DIN"],
     "preparation.prepare": ["prepare"],
     "report.write": ["write_report"],
-    "schema": ["Behaviour", "Dense", "Schema", "Sparse", "Table"],
+    "schema": ["Behaviour", "Channel", "Dense", "Schema", "Sparse", "Table"],
     "training.compilation": ["cache_compilations"],
     "training.config": ["Config", "DataConfig", "FitConfig", "ModelConfig"],
     "training.evaluation": ["evaluate"],
@@ -60,6 +60,7 @@ __all__ = [
     "DIN",
     "Batch",
     "Behaviour",
+    "Channel",
     "Config",
     "DataConfig",
     "Dense",

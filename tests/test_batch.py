@@ -1,11 +1,13 @@
 """The batch: what `check` refuses, where it says the fault is, and the batch's abstract shapes."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 
 import builders
-from builders import EVERY_KIND, SCHEMA, make_batch
+from builders import CHANNELS, EVERY_KIND, SCHEMA, make_batch
 from dienjax.batch import Batch
 
 
@@ -147,7 +149,33 @@ def test_refuses_sets_and_numbers(name, of, message):
         changed("history", name, of, EVERY_KIND).check(EVERY_KIND)
 
 
-@pytest.mark.parametrize("schema", [SCHEMA, EVERY_KIND], ids=["ids", "every kind"])
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        (lambda a: None, "is missing, and the schema has 3 channels"),
+        (lambda a: a.astype(np.int32), "has dtype int32; expected int8"),
+        (lambda a: a[:, :2], r"has shape \(6, 2\)"),
+        (set_at((2, 1), 3), "holds another number than 0 to 2 for a real behaviour"),
+        (set_at((2, 1), -1), "holds another number than 0 to 2"),
+    ],
+)
+def test_refuses_channels(of, message):
+    batch = make_batch(schema=CHANNELS)
+    batch.check(CHANNELS)
+    with pytest.raises((TypeError, ValueError), match=f"Batch.channel_BT {message}"):
+        batch.replace(channel_BT=of(batch.channel_BT)).check(CHANNELS)
+
+
+def test_refuses_channels_that_are_not_there_or_too_long():
+    batch = make_batch(schema=CHANNELS)
+    with pytest.raises(ValueError, match="channel_BT is there, and the schema has 0 channels"):
+        batch.check(replace(CHANNELS, type="", channels=()))
+    short = replace(CHANNELS, channels=(replace(CHANNELS.channels[0], most=1), *CHANNELS.channels[1:]))
+    with pytest.raises(ValueError, match="channel 'click' in row 2; expected at most its 1: keep the most recent"):
+        batch.replace(channel_BT=np.zeros_like(batch.channel_BT)).check(short)
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, EVERY_KIND, CHANNELS], ids=["ids", "every kind", "channels"])
 def test_abstract_has_the_shapes_of_a_batch(schema):
     def shapes(batch):
         return jax.tree.map(lambda a: (a.shape, a.dtype), batch)

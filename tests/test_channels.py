@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -202,6 +203,27 @@ def test_exported_and_served(run, tmp_path):
         np.testing.assert_allclose(ranker.score(history, candidates), want, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_the_explorer_ends_where_the_run_does(run, store):
+    """After its last event a history's prediction is the run's own; an event's attention is that of its channel."""
+    from dienjax.report.cases import cases
+    from dienjax.report.evolution import evolve, frequent_behaviours
+    from dienjax.report.scored import scored
+
+    one = scored(run, store)
+    shown = cases([one])
+    seen = evolve(one, shown, frequent_behaviours(store))
+    own_U = np.arange(len(shown.user_U))
+    last_UK = seen.probability_UKP[own_U, :, shown.length_U]
+    for u, user in enumerate(shown.user_U):
+        expected = 1 / (1 + np.exp(-one.logit_M[one.user_M == user]))
+        np.testing.assert_allclose(np.sort(last_UK[u][shown.mask_UK[u]]), np.sort(expected), atol=1e-6)
+    kind_UT = store.events["kind"][shown.event_UT]
+    for u in own_U:
+        channels = len(np.unique(kind_UT[u][shown.mask_UT[u]]))
+        np.testing.assert_allclose(np.nansum(seen.weight_UKT[u, 0]), channels, atol=1e-5)
+
+
 def test_a_run_refuses_a_store_with_other_channels(run, store, tmp_path):
     other = prepare(events(), tmp_path / "s", user="u", item="i", time="t", channels="kind=click:5,cart:2,buy:4")
     with pytest.raises(ValueError, match="- channel 2 buy: the last 4 events whose kind has id"):
@@ -219,15 +241,9 @@ def test_a_single_channel_trains_what_none_does(tmp_path):
     ), strict=True):  # fmt: skip
         batch = of_one[1]
         assert (batch.channel_BT[batch.mask_BT] == 0).all()
-        got, want = (jax_leaves(b.replace(channel_BT=None)) for b in (batch, of_plain[1]))
+        got, want = (jax.tree.leaves(b.replace(channel_BT=None)) for b in (batch, of_plain[1]))
         for a, b in zip(got, want, strict=True):
             np.testing.assert_array_equal(a, b)
-
-
-def jax_leaves(tree):
-    import jax
-
-    return jax.tree.leaves(tree)
 
 
 def test_regression_of_din_and_alpha_0(store, tmp_path):

@@ -26,8 +26,8 @@ OPTIONAL = {
     "jinja2",
 }
 STAGES = [
-    "errors", "storage", "schema", "ids", "serving", "batch", "data", "preparation", "drawing", "inspection", "models",
-    "training", "report", "interop", "export", "demo", "cli",
+    "errors", "storage", "schema", "ids", "channels", "serving", "batch", "data", "preparation", "drawing",
+    "inspection", "models", "training", "report", "interop", "export", "demo", "cli",
 ]  # fmt: skip
 """The rooms of the package in the order in which they build on each other."""
 
@@ -63,7 +63,7 @@ def test_rooms_know_only_what_stands_below_them(room):
 
 
 def test_serving_knows_next_to_nothing():
-    known = ("dienjax.errors", "dienjax.storage.files", "dienjax.schema", "dienjax.serving")
+    known = ("dienjax.errors", "dienjax.storage.files", "dienjax.schema", "dienjax.channels", "dienjax.serving")
     for file in files("serving"):
         for name in imports(file):
             assert not name.startswith("dienjax") or name.startswith(known), (file.name, name)
@@ -90,10 +90,10 @@ def test_preparing_a_log_never_loads_jax(module):
 
 def test_public_names():
     assert set(dienjax.__all__) == {
-        "DIEN", "DIN", "Batch", "Behaviour", "Config", "DataConfig", "Dense", "FitConfig", "Loader", "LossConfig",
-        "ModelConfig", "OptimizerConfig", "PaddedArrays", "Run", "Schema", "Sparse", "Store", "StoreSplit", "Table",
-        "cache_compilations", "evaluate", "explain", "fit", "fit_seeds", "fit_store", "predict", "prepare",
-        "write_report",
+        "DIEN", "DIN", "Batch", "Behaviour", "Channel", "Config", "DataConfig", "Dense", "FitConfig", "Loader",
+        "LossConfig", "ModelConfig", "OptimizerConfig", "PaddedArrays", "Run", "Schema", "Sparse", "Store",
+        "StoreSplit", "Table", "cache_compilations", "evaluate", "explain", "fit", "fit_seeds", "fit_store", "predict",
+        "prepare", "write_report",
     }  # fmt: skip
     for name in dienjax.__all__:
         assert getattr(dienjax, name).__doc__, name

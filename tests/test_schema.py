@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from builders import EVERY_KIND, SCHEMA
-from dienjax.schema import Behaviour, Dense, Scale, Schema, Sparse, Table
+from builders import CHANNELS, EVERY_KIND, SCHEMA
+from dienjax.schema import Behaviour, Channel, Dense, Scale, Schema, Sparse, Table
 
 ITEM = Table("item", 10)
 FIELDS = {"tables": (ITEM,), "behaviours": (Behaviour("item"),)}
 
 
-@pytest.mark.parametrize("schema", [SCHEMA, EVERY_KIND], ids=["ids", "every kind"])
+@pytest.mark.parametrize("schema", [SCHEMA, EVERY_KIND, CHANNELS], ids=["ids", "every kind", "channels"])
 def test_json_round_trip(schema):
     schema = replace(schema, tables=(replace(schema.tables[0], digest="abc"), *schema.tables[1:]))
     text = json.dumps(schema.to_json())
@@ -101,6 +101,22 @@ def test_the_hash_is_stable():
     assert SCHEMA.hash == "bebe46d0f6bd4ea2"
 
 
+def of_channels(*channels, type="item"):
+    return {"type": type, "channels": channels}
+
+
+def test_channels_are_part_of_what_a_schema_means():
+    assert "type" in CHANNELS.to_json() and Schema.from_json(CHANNELS.to_json()) == CHANNELS
+    plain = replace(CHANNELS, type="", channels=())
+    assert plain.hash != CHANNELS.hash
+    assert plain.difference(CHANNELS).splitlines()[0] == (
+        "+ channel 0 click: the last 4 events whose type has id 5, 6"
+    )  # fmt: skip
+    before = {name: value for name, value in plain.to_json().items() if name not in ("type", "channels")}
+    assert Schema.from_json(before) == plain
+    assert (CHANNELS.longest(50), plain.longest(50)) == (17, 50)
+
+
 def of_time(time):
     return Behaviour("item"), Behaviour("x", "item", time=time)
 
@@ -135,6 +151,21 @@ REFUSED = {
         {"behaviours": (Behaviour("item"), Behaviour("x", "item", time="gab"))},
         "time='gab'; expected one",
     ),
+    "a type alone": ({"type": "item"}, "type='item' and 0 channels; expected both or neither"),
+    "channels alone": (of_channels(Channel("a", (2,)), type=""), "type='' and 1 channels"),
+    "a type that is no behaviour": (of_channels(Channel("a", (2,)), type="itm"), "'itm' .* did you mean 'item'"),
+    "an id in two channels": (
+        of_channels(Channel("a", (2, 3)), Channel("b", (3,))),
+        "id 3 of 'item' is in the channels 'a' and 'b'",
+    ),
+    "a channel of padding": (
+        of_channels(Channel("a", (0,))),
+        r"ids=\(0,\) .*; expected ids of 'item', 1 to 9",
+    ),
+    "a channel beyond": (of_channels(Channel("a", (10,))), r"channel 'a' has ids=\(10,\)"),
+    "a channel of nothing": (of_channels(Channel("a", ())), r"channel 'a' has ids=\(\)"),
+    "a channel of no length": (of_channels(Channel("a", (2,), 0)), "most=0; expected .* at least one event"),
+    "channels of one name": (of_channels(Channel("a", (2,)), Channel("a", (3,))), "channel 'a' occurs 2 times"),
     "no spread": ({"dense": (Dense("x", scale=Scale(1.0, 0.0)),)}, r"Scale\(mean=1.0, std=0.0.*std above 0"),
     "no room": ({"tables": (Table("item", 1),)}, "size 1 and dim 18; expected size >= 2"),
     "no width": ({"tables": (Table("item", 5, 0),)}, "size 5 and dim 0; expected size >= 2 .* and dim >= 1"),

@@ -41,10 +41,21 @@ def simplify(model: ir.Model) -> None:
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
     common.NameFixPass()(model)
+    _name_apart(model)
     for graph in model.graphs():  # the pass for nodes keeps initializers of bodies, of which onnxruntime warns
         for name, value in list(graph.initializers.items()):
             if not value.uses() and not value.is_graph_output():
                 del graph.initializers[name]
+
+
+def _name_apart(model: ir.Model) -> None:
+    """Rename values of bodies that are called as others, which `NameFixPass` allows to those that follow a body."""
+    names: set[str | None] = set()
+    for graph in model.graphs():
+        for value in (value for node in graph for value in node.outputs):
+            if value.name in names:
+                value.name = f"{value.name}_of_{graph.name}"
+            names.add(value.name)
 
 
 def _broadcast(expand: Node) -> None:

@@ -19,6 +19,11 @@ def check_columns(schema: Schema, columns: Sequence[str], embeddings: Sequence[s
     Args:
       embeddings: the names of the source's tables in its own order, for the message.
     """
+    if schema.channels:
+        raise ValueError(
+            f"the schema has the channels {', '.join(c.name for c in schema.channels)}, which deepctr-torch and "
+            "torch-rechub do not have; expected one history"
+        )
     names = schema.field_names
     lines = [f"{name!r} is not a field of the schema; {nearest(name, names)}" for name in columns if name not in names]
     lines += [f"{name!r} occurs {n} times" for name, n in Counter(columns).items() if n > 1]

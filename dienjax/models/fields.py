@@ -73,7 +73,7 @@ def history(part: Part, e: Embedded) -> History:
         return History(part.of(e.history_BTE), e.mask_BT, negative_BTE, None)
     mask_BT = part.mask(e)
     T = mask_BT.shape[1]
-    slot_BS = slots(mask_BT, min(part.most, T))
+    slot_BS = slots(mask_BT, min(part.most, T) if isinstance(T, int) else T)
     count_B = jnp.sum(mask_BT, axis=1)
 
     def moved(x_BTE: jax.Array) -> jax.Array:

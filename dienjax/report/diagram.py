@@ -159,8 +159,15 @@ def _recurrence(sheet: Sheet, name: str, y: float) -> Box:
     model, state = sheet.model, f"state {sheet.found.stages['state_BTH'][-1]}"
     kind = model.extractor if name == "extractor" else model.kind
     lines = [f"{kind} · {model.gate} gate", state] if kind.endswith("AUGRU") else [f"{kind} · {state}"]
-    lines += ["one per field"] if model.fields == "separate" else []
+    lines += _several(sheet)
     return sheet.box("history", y, "recurrent", f"Interest {name}", [*lines, sheet.parameters(name)])
+
+
+def _several(sheet: Sheet) -> list[str]:
+    """Whether there is one of a module for each field or channel."""
+    if sheet.schema.channels:
+        return ["one per channel"]
+    return ["one per field"] if sheet.model.fields == "separate" else []
 
 
 def _auxiliary_scorer(sheet: Sheet, tables: Box, extractor: Box) -> Box:
@@ -208,7 +215,7 @@ def _attention(sheet: Sheet, y: float) -> Box:
     if getattr(model, "attention", "mlp") != "bilinear":
         lines = [f"MLP {_dashes(model.attention_hidden)} · {model.attention_activation}"]
     lines.append("softmax" if model.softmax else "no softmax")
-    lines += ["one per field"] if model.fields == "separate" else []
+    lines += _several(sheet)
     lines.append(sheet.parameters("target_attention" if sheet.is_dien else "attention"))
     return sheet.box("candidate", y, "attention", "Target attention", lines, COLUMN - 32)
 

@@ -105,7 +105,8 @@ def _surprise(seen: Explanation) -> np.ndarray | None:
         return None
     N, T = seen.mask_NT.shape
     surprise_NT = np.full((N, T), np.nan)
-    surprise_NT[:, 1:] = np.logaddexp(0, -logit_NS.reshape(N, -1, T - 1)).mean(axis=1) if T > 1 else np.nan
+    with np.errstate(invalid="ignore"):  # NaN, where a channel expects nothing
+        surprise_NT[:, 1:] = np.logaddexp(0, -logit_NS.reshape(N, -1, T - 1)).mean(axis=1) if T > 1 else np.nan
     return surprise_NT
 
 

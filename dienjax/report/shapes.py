@@ -88,7 +88,7 @@ def _stages(model: Any, calls: dict[str, tuple[Any, Any]]) -> dict[str, Shape]:
     stages: dict[str, Shape] = {}
 
     def outputs(name: str) -> Shape:
-        """The output of a module, or of each field's side by side."""
+        """The output of a module, or of each field's or channel's side by side."""
         found = [output for path, (_, output) in calls.items() if _is(path, name)]
         return (*found[0][:-1], sum(shape[-1] for shape in found))
 
@@ -102,15 +102,16 @@ def _stages(model: Any, calls: dict[str, tuple[Any, Any]]) -> dict[str, Shape]:
     if dien and model.kind != "GRU":
         stages["interest_BKH"] = outputs("evolution")
     else:
-        width = stages["evolved_BTH"][-1] if dien else calls["embedder"][1].history_BTE[-1]
+        parts = max(1, len(model.schema.channels))
+        width = stages["evolved_BTH"][-1] if dien else parts * calls["embedder"][1].history_BTE[-1]
         stages["interest_BKH" if dien else "interest_BKE"] = (*stages["weight_BKT"][:2], width)
-    parts = calls["tower"][0][0]
-    stages["tower_input_BKF"] = (*stages["weight_BKT"][:2], sum(shape[-1] for shape in parts))
+    seen = calls["tower"][0][0]
+    stages["tower_input_BKF"] = (*stages["weight_BKT"][:2], sum(shape[-1] for shape in seen))
     return stages
 
 
 def _is(module: str, name: str) -> bool:
-    """Whether a top-level module is the one of that name, or that of one of the fields."""
+    """Whether a top-level module is the one of that name, or that of one of the fields or channels."""
     return module == name or (module.startswith(f"{name}_") and "/" not in module)
 
 

@@ -39,7 +39,7 @@ class DataConfig:
         (the DIEN paper), "train_all" every event of them. "auto" takes "train_all" where there is one, else "train".
       valid: the split that chooses the checkpoint; "" trains without one.
       batch_size: histories a batch; each has its positive and its sampled negative as candidates.
-      max_len: the most recent behaviours that are used.
+      max_len: the most recent behaviours that are used; not read where the schema has channels with lengths of theirs.
       lengths: history lengths of the batches; a sample goes to the smallest that holds it. A number: that many, chosen
         so that the fewest slots are padding (1 pads to the longest history). A list: exactly these; [50] always pads
         to 50.

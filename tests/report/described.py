@@ -2,7 +2,7 @@
 
 import pytest
 
-from builders import SCHEMA
+from builders import CHANNELS, SCHEMA
 from dienjax.models import DIEN, DIN
 from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
 from dienjax.training.losses import LossConfig
@@ -33,6 +33,8 @@ CASES = {
     "gru": (DIEN(SCHEMA, kind="GRU", attention="bilinear", auxiliary="inner", softmax=False), SCHEMA, LossConfig()),
     "min": (DIEN(PLAIN, kind="minAUGRU", extractor="minGRU", gate="author"), PLAIN, LossConfig()),
     "separate": (DIEN(SCHEMA, fields="separate", cell="torch_rechub", auxiliary="inner"), SCHEMA, LossConfig()),
+    "channels": (DIEN(CHANNELS), CHANNELS, LossConfig()),
+    "din_channels": (DIN(CHANNELS), CHANNELS, LossConfig()),
     "wide": (DIEN(WIDE, attention_hidden=(512, 256, 128, 64, 32), tower=(99999,) * 30), WIDE, LossConfig()),
 }
 all_cases = pytest.mark.parametrize("case", CASES)

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from builders import EVERY_KIND
+from builders import CHANNELS, EVERY_KIND
 from dienjax.batch import Batch
 from dienjax.models import DIEN, DIN
 from dienjax.schema import PADDING, UNKNOWN, Behaviour, Dense, Schema, Sparse, Table
@@ -28,6 +28,7 @@ SCHEMA = Schema(
 MODELS = {
     "DIN": DIN(SCHEMA, attention_hidden=(4,), attention_activation="sigmoid", tower=(4,), dropout=0.3),
     "DIEN": DIEN(SCHEMA, attention="bilinear", auxiliary_hidden=(4,), tower=(4,), dropout=0.3),
+    "channels": DIEN(CHANNELS, attention="bilinear", auxiliary_hidden=(4,), tower=(4,), state=3),
     "every kind of field": DIEN(EVERY_KIND, attention="bilinear", auxiliary_hidden=(4,), tower=(4,), state=3),
 }
 OPTIMIZERS = {
@@ -47,6 +48,8 @@ def random_batch(seed, lengths=(0, 4, 1, 3), T=4, K=2, schema=SCHEMA):
     def draw(path, x):
         if x.dtype == np.int32:
             return rng.integers(-1, sizes[path[-1].key] + 1, x.shape, np.int32)
+        if x.dtype == np.int8:
+            return rng.integers(0, len(schema.channels), x.shape, np.int8)
         return rng.random(x.shape).astype(x.dtype)
 
     batch = jax.tree.map_with_path(draw, Batch.abstract(schema, B, T, K, negatives=True))

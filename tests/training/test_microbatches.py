@@ -19,6 +19,8 @@ MODELS = {"DIN": DIN(builders.SCHEMA, dropout=0.3, **RELU)} | {
     kind: DIEN(builders.SCHEMA, kind=kind, dropout=0.3, **SMALL) for kind in ("GRU", "AIGRU", "AGRU", "AUGRU")
 }
 MODELS["separate"] = DIEN(builders.SCHEMA, **SEPARATE)
+MODELS["channels"] = DIEN(builders.CHANNELS, dropout=0.3, auxiliary_channels=("click", "cart"), **SMALL)
+QUICK = ("AUGRU", "channels")
 BATCH = builders.make_batch([i % 5 for i in range(24)], K=2)
 KEY = jax.random.key(7)
 
@@ -28,6 +30,10 @@ def small(monkeypatch):
     """Microbatches of four histories."""
     monkeypatch.setattr(microbatches, "LEAST", 4)
     monkeypatch.setattr(microbatches, "CACHED", 4 * BATCH.mask_BT.shape[1] * 2)
+
+
+def batch_of(model):
+    return builders.make_batch([i % 5 for i in range(24)], K=2, schema=model.schema)
 
 
 def gradients(model, batch, platform, loss=LossConfig(alpha=0.7), unknown=0.1):  # noqa: B008
@@ -59,10 +65,11 @@ def test_the_largest_divisor_that_fits(B, T, K, count):
     assert microbatches.microbatches(B, T, K) == count
 
 
-@pytest.mark.parametrize("name", ["AUGRU", *(pytest.param(n, marks=pytest.mark.slow) for n in MODELS if n != "AUGRU")])
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in MODELS if n not in QUICK)])
 def test_equals_the_whole_batch(name, small):
     """Histories of every length, empty ones too, padded candidates, labels of histories, dropout and unknown ids."""
-    part, whole = (gradients(MODELS[name], BATCH, platform) for platform in ("cpu", "gpu"))
+    model = MODELS[name]
+    part, whole = (gradients(model, batch_of(model), platform) for platform in ("cpu", "gpu"))
     assert_close(part, whole, 1e-6)
     assert part[2].keys() == whole[2].keys()
 
@@ -71,7 +78,7 @@ def test_equals_the_whole_batch(name, small):
 @pytest.mark.parametrize("name", MODELS)
 def test_equals_the_whole_batch_in_float64(name, small):
     with jax.enable_x64(True):
-        batch = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype == np.float32 else x, BATCH)
+        batch = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype == np.float32 else x, batch_of(MODELS[name]))
         part, whole = (gradients(MODELS[name], batch, platform) for platform in ("cpu", "gpu"))
         assert {x.dtype for x in jax.tree.leaves(part[0])} == {np.dtype(np.float64)}
         assert_close(part, whole, 1e-12)

@@ -21,8 +21,10 @@ MODELS = {"DIN": DIN(builders.SCHEMA, dropout=0.3, **RELU)} | {
     kind: DIEN(builders.SCHEMA, kind=kind, dropout=0.3, auxiliary_hidden=(4,), **RELU)
     for kind in ("GRU", "AIGRU", "AGRU", "AUGRU", "minAUGRU")
 }
+MODELS["channels"] = DIEN(builders.CHANNELS, kind="AGRU", auxiliary_hidden=(4,), **RELU)
 LOSS, TX, KEY = LossConfig(alpha=0.7, l2_embedding=0.1), optax.sgd(0.1), jax.random.key(7)
 BATCHES = [builders.make_batch([(i + shift) % 5 for i in range(24)], K=2) for shift in range(3)]
+OF_CHANNELS = [builders.make_batch([i % 5 for i in range(24)], K=2, seed=s, schema=builders.CHANNELS) for s in range(3)]
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +41,10 @@ def after(model, rows, threads, dtype=np.float32, tx=TX):
 
     make = make_lazy_train_step if rows == "lazy" else make_train_step
     step, metrics = make(model, tx, LOSS, 0.1, threads=threads), []
-    state = cast(init_state(model, tx, BATCHES[0], jax.random.key(0)))
-    for batch in map(cast, BATCHES):
-        state, found = step(state, renumber(batch, builders.SCHEMA) if rows == "lazy" else batch, KEY)
+    batches = OF_CHANNELS if model.schema.channels else BATCHES
+    state = cast(init_state(model, tx, batches[0], jax.random.key(0)))
+    for batch in map(cast, batches):
+        state, found = step(state, renumber(batch, model.schema) if rows == "lazy" else batch, KEY)
         metrics.append(found)
     return jax.device_get((state, metrics))
 
