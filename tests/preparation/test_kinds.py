@@ -53,7 +53,9 @@ def test_columns_are_those_of_a_plain_reader(engine, form, tmp_path):
         tags, fields = schema.behaviours[2], {f.name: f for f in (*schema.sparse, *schema.dense)}
 
         lengths = [len(plain(row)) for row in train["tags"] if plain(row)]
-        assert tags == Behaviour("tags", most=max(1, int(np.quantile(lengths, 0.8, method="inverted_cdf"))), pool="sum")
+        assert tags == Behaviour(
+            "tags", "tags", most=max(1, int(np.quantile(lengths, 0.8, method="inverted_cdf"))), pool="sum"
+        )
         known = pd.Series([v for row in train["tags"] for v in plain(row)]).value_counts()
         assert store.vocabulary("tags").set_index("value")["count"].to_dict() == known.to_dict()
         for got, row in zip(values_of(store, "tags", store.events["tags"]), ordered["tags"], strict=True):
@@ -78,7 +80,7 @@ def test_columns_are_those_of_a_plain_reader(engine, form, tmp_path):
 
         dwell = np.sort(np.float32(train["dwell"])).astype(np.float64)
         edges = sorted({dwell[len(dwell) // 3], dwell[2 * len(dwell) // 3]})
-        assert schema.table("dwell").edges == tuple(edges) and schema.behaviours[3] == Behaviour("dwell")
+        assert schema.table("dwell").edges == tuple(edges) and schema.behaviours[3] == Behaviour("dwell", "dwell")
         np.testing.assert_array_equal(store.events["dwell"], between(np.float32(ordered["dwell"]), edges))
 
         assert schema.table("kind").seed == 0 and schema.table("kind").size == 40
@@ -160,9 +162,9 @@ def test_what_was_cut_is_said(tmp_path):
 def test_sets_without_any_value(tags, tmp_path):
     name = "g|" if tags[0] in ("", None) else "g"
     store = prepare(small(g=tags), tmp_path / "s", **SMALL, attributes=[name])
-    assert store.schema.behaviours[1] == Behaviour("g", most=1)
+    assert store.schema.behaviours[1] == Behaviour("g", "g", most=1)
     assert not store.events["g"].any() and store.events["g"].shape == (9, 1)
-    StoreSplit(store, "train").rows(np.arange(2), 3, 0).check(store.schema)
+    StoreSplit(store, "train").rows(np.arange(1), 3, 0).check(store.schema)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_dense_numbers_of_impressions_have_the_same_choices(tmp_path):
     )  # fmt: skip
     train = store.samples("train").candidates
     assert [f.name for f in store.schema.dense] == ["p", "a", "b", "d"]
-    assert store.schema.sparse == (Sparse("c", of="candidate"),)
+    assert store.schema.sparse == (Sparse("c", "c", of="candidate"),)
     assert {f.name: f.scale is not None for f in store.schema.dense} == {"p": True, "a": False, "b": True, "d": True}
     known = train.field["b"][~np.isnan(train.field["b"])].astype(np.float64)
     assert store.schema.dense[2].scale == Scale(pytest.approx(known.mean()), pytest.approx(known.std()))
