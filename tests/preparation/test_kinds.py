@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from test_kernel import ENGINES, KINDS, given, random_logs
 
+from dienjax.cli import main
 from dienjax.data.split import StoreSplit
+from dienjax.data.store import Store
 from dienjax.ids import between, hashed
 from dienjax.inspection.inspect import inspect, text
 from dienjax.preparation.prepare import prepare
@@ -307,3 +309,19 @@ def test_a_raw_number_of_a_user_who_has_none(tmp_path):
         prepare(small(h=1.5), tmp_path / "s", **roles, user_numbers=["h:raw"])
     store = prepare(small(h=1.5), tmp_path / "s", **roles, user_numbers=["h"])
     assert store.users["h"].tolist()[:3] == [1.5] * 3 and np.isnan(store.users["h"][3])
+
+
+def test_the_command_line(tmp_path, capsys):
+    frame = small(g=["a|b", "", "c"] * 3, x=[1.5, np.nan, 3.0] * 3, h=2)
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    roles = {"attributes": ["g|"], "numbers": ["x:log"], "user_numbers": ["h:raw"], "hash": {"i": 9}}
+    store = prepare(tmp_path / "log.csv", tmp_path / "s", **SMALL, **roles, pool={"g": "max"}, set_quantile=0.5)
+    given = ["prepare", "--events", f"{tmp_path}/log.csv", "--user", "u", "--item", "i", "--time", "t", "--quiet"]
+    rich = ["--attribute", "g|", "--number", "x:log", "--user-number", "h:raw", "--hash", "i=9", "--pool", "g=max"]
+    main([*given, *rich, "--set-quantile", "0.5", "--out", f"{tmp_path}/t"])
+    assert Store.open(tmp_path / "t").digest == store.digest
+    assert "values known in training: 3 of g" in capsys.readouterr().out
+    for wrong, message in ((["--hash", "i=x"], "--hash i=x: invalid literal"), (["--pool", "max"], "COLUMN=VALUE")):
+        with pytest.raises(SystemExit) as stopped:
+            main([*given, *wrong, "--out", f"{tmp_path}/u"])
+        assert stopped.value.code == 2 and message in capsys.readouterr().err
