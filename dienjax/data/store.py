@@ -2,7 +2,7 @@
 
 store.json  schema.json  manifest.json (the SHA-256 of each file)  users.parquet
 offsets.npy  time.npy    hist_label.npy  raw_item.npy  train_row.npy
-events/<behaviour>.npy   users/<field>.npy      vocab/<table>.parquet
+events/<field>.npy       users/<field>.npy      vocab/<table>.parquet, if values have their ids from one
 splits/<split>/user.npy, end.npy, and with fixed candidates time.npy, first.npy, label.npy, candidate/<field>.npy
 """
 

@@ -64,17 +64,16 @@ def of_values(name: str, of: Of, values: pa.Array, count_V: np.ndarray, minimum:
         raise ValueError(
             f"prepare: pool names {name!r}, which holds no sets; expected lists, or a separator, as in '{name}|'"
         )
-    if sets is None:
-        id_of_code, table, vocabulary = _ids(name, values, count_V, minimum, settings)
-    else:
-        id_of_code, table, vocabulary = _ids(name, sets.value, sets.counts(count_V), minimum, settings)
+    known, known_V = (values, count_V) if sets is None else (sets.value, sets.counts(count_V))
+    id_of_code, table, vocabulary = _ids(name, known, known_V, minimum, settings)
     remarks = _unlike(name, vocabulary) if vocabulary and settings.like else {}
+    one = _id_field(name, of)
     if sets is None:
-        return Encoder(_id_field(name, of), partial(np.take, id_of_code), remarks, table, vocabulary)
+        return Encoder(one, partial(np.take, id_of_code), remarks, table, vocabulary)
     before, _ = _earlier(name, settings)
     most = getattr(before, "most", 0) or sets.most(count_V, settings.set_quantile)
     remarks |= {f"training rows have more than {most} {name}; the first {most} count": sets.longer(count_V, most)}
-    several = replace(_id_field(name, of), most=most, pool=settings.pool.get(name, "mean"))
+    several = replace(one, most=most, pool=settings.pool.get(name, "mean"))
     return Encoder(several, partial(np.take, sets.ids(id_of_code, most), axis=0), remarks, table, vocabulary)
 
 

@@ -87,20 +87,17 @@ def columns_of_impressions(
             "time": (N, shown.time_R.dtype, lambda part, rows, n: rows.time_R[rows.sessions[n]]),
             "label": (C, NUMBER, lambda part, rows, n: rows.number("label")[rows.of_samples(n)]),
         }
-        stored |= {
-            f"splits/{name}/{of}": Blocks(length, dtype, partial(_parts, divided, name, find))
-            for of, (length, dtype, find) in finds.items()
-        }
+        found = partial(_found, divided, name)
+        for of, (length, dtype, find) in finds.items():
+            stored[f"splits/{name}/{of}"] = Blocks(length, dtype, partial(found, find))
         for field in (*fields.of_events, *fields.context, *fields.dense):
-            parts = partial(_parts, divided, name, candidates(field))
-            stored[f"splits/{name}/candidate/{field}"] = encoders[field].column(C, parts)
-        sizes = partial(_parts, divided, name, lambda part, rows, n: np.diff(rows.sessions)[n])
-        counts_N = Blocks(N, ROW, sizes)
+            stored[f"splits/{name}/candidate/{field}"] = encoders[field].column(C, partial(found, candidates(field)))
+        counts_N = Blocks(N, ROW, partial(found, lambda part, rows, n: np.diff(rows.sessions)[n]))
         stored[f"splits/{name}/first"] = _first(counts_N)
     return stored
 
 
-def _parts(divided: Divided, name: str, find: Find) -> Iterator[np.ndarray]:
+def _found(divided: Divided, name: str, find: Find) -> Iterator[np.ndarray]:
     """What `find` gives of each slice, its impressions, and the indices of the samples of split `name` among them."""
     return (find(part, part.shown, split.shown[name]) for part, split in divided if part.shown)
 

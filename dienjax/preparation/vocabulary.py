@@ -33,10 +33,6 @@ class Vocabulary:
         """Whether every value of this log is unknown."""
         return len(self.id_of_code) > 1 and bool((self.id_of_code == UNKNOWN).all())
 
-    def ids(self, code: np.ndarray) -> np.ndarray:
-        """The ids (int32) of codes of any shape."""
-        return self.id_of_code[code]
-
 
 def number(
     value: pd.Series, count_V: np.ndarray, min_count: int = 1, like: pd.DataFrame | None = None, grow: bool = False
