@@ -9,13 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from builders import EVERY_KIND
-from dienjax import Config, Run, explain, predict, prepare
+from dienjax import Config, Run, explain, predict
 from dienjax.export import export_run, load_programs
 from dienjax.serving import Ranker
 from dienjax.training import checkpoint
 from dienjax.training.evaluation import eval_loader, score, store_split
 from dienjax.training.prediction_files import predict_file
 from dienjax.training.step import make_eval_step
+from every_kind import logs, prepared
 from exporting import SMALL, make_run, random_state
 
 EVENT = ["item", "tags", "site", "price", "dwell", "stars"]
@@ -24,56 +25,15 @@ SHOWN = [*EVENT, "places", "rank", "chance"]
 USER = ["hobbies", "age"]
 
 
-def some(rng, values, most):
-    """Some of the values, perhaps none of them, one of them twice, and one that is missing."""
-    drawn = rng.choice(values, rng.integers(0, most + 1)).tolist()
-    return [*drawn, None, *drawn[:1]] if rng.random() < 0.3 else drawn
-
-
-def maybe(rng, value):
-    return None if rng.random() < 0.2 else float(value)
-
-
-def events(rng, size):
-    """Values of every kind, item by item."""
-    return {
-        "item": [f"i{i}" for i in rng.integers(0, 30, size)],
-        "tags": [some(rng, ["red", "green", "blue", "dark"], 4) for _ in range(size)],
-        "site": [None if rng.random() < 0.1 else int(i) for i in rng.integers(0, 50, size)],
-        "price": [maybe(rng, x) for x in rng.lognormal(size=size)],
-        "dwell": rng.normal(size=size).round(3).tolist(),
-        "stars": [maybe(rng, x) for x in rng.integers(1, 6, size)],
-    }
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A log of 40 users, in which sets are cut and values of the test split unknown."""
-    rng = np.random.default_rng(0)
-    U, E, C = 40, 400, 240
-    hobbies = [some(rng, [1, 2, 3], 3) for _ in range(U)]
-    age = [maybe(rng, x) for x in rng.integers(20, 60, U)]
-    user_E = rng.integers(0, U, E)
-    log = pd.DataFrame({"user": user_E, "time": np.arange(E)} | events(rng, E))
-    log["hobbies"], log["age"] = [hobbies[u] for u in user_E], [age[u] for u in user_E]
-    user_C = np.repeat(rng.integers(0, U, C // 3), 3)
-    shown = pd.DataFrame({"user": user_C, "time": np.repeat(np.sort(rng.integers(50, E, C // 3)), 3)} | events(rng, C))
-    shown["places"] = [some(rng, ["top", "side"], 2) for _ in range(C)]
-    shown["rank"], shown["chance"] = rng.normal(size=C), [maybe(rng, x) for x in rng.random(C)]
-    shown["click"] = rng.integers(0, 2, C)
-    return prepare(
-        pa.Table.from_pandas(log), tmp_path_factory.mktemp("kinds") / "store", user="user", item="item", time="time",
-        attributes=["tags", "site"], user_attributes=["hobbies"], numbers=["price:log", "dwell:raw", "stars:3"],
-        user_numbers=["age:standard"], impressions=pa.Table.from_pandas(shown), label="click", context=["places"],
-        dense=["rank", "chance:standard"], hash={"site": 20}, pool={"tags": "max", "hobbies": "sum"},
-        set_quantile=0.6,
-    ), log, shown  # fmt: skip
+    return prepared(tmp_path_factory.mktemp("kinds"), *logs())
 
 
 @pytest.fixture(scope="module")
 def run(store, tmp_path_factory):
     config = Config.from_dict({"model": {"name": "DIEN", **SMALL}, "data": {"max_len": 6}})
-    run = Run.create(tmp_path_factory.mktemp("kinds") / "run", config, store[0].schema, store[0])
+    run = Run.create(tmp_path_factory.mktemp("kinds") / "run", config, store.schema, store)
     checkpoint.save(run.path, "best", random_state(run), {})
     return run
 
@@ -88,7 +48,7 @@ def exported(run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def rows(store):
     """The test split in the values of the log, a row for each sample, as Python holds them."""
-    store, log, shown = store
+    log, shown = logs()
     samples, users = store.samples("test"), store.user_values().tolist()
     shown = shown.sort_values(["user", "time"], kind="stable")
     found = []
@@ -123,9 +83,9 @@ def flat(lists):
 
 
 def test_the_store_has_every_kind(store):
-    schema = store[0].schema
+    schema = store.schema
     assert [(f.name, f.most, f.pool) for f in schema.id_fields] == [
-        ("item", 0, "mean"), ("tags", 3, "max"), ("site", 0, "mean"), ("stars", 0, "mean"), ("hobbies", 2, "sum"),
+        ("item", 0, "mean"), ("tags", 2, "max"), ("site", 0, "mean"), ("stars", 0, "mean"), ("hobbies", 2, "sum"),
         ("places", 1, "mean"),
     ]  # fmt: skip
     of = {f.name: (f.of, f.scale is None) for f in schema.dense}
@@ -138,7 +98,7 @@ def test_the_store_has_every_kind(store):
 
 def test_predict_is_what_the_store_gives(store, run, rows):
     """Raw values are encoded as preparation encodes a log."""
-    split = store_split(run.config, store[0], "test")
+    split = store_split(run.config, store, "test")
     scores = score(make_eval_step(run.model), run.variables(), eval_loader(split, 8, 1))
     want_M = 1 / (1 + np.exp(-scores.logit_NK[scores.mask_NK]))
     got = predict(run, pd.DataFrame(rows))
@@ -223,7 +183,7 @@ def test_wrong_values(run, exported, changed, error, message):
     row = REQUEST | changed
     with pytest.raises(error, match=message):
         ask(Ranker(exported), row)
-    with pytest.raises(ValueError, match=r"^predict: .*column '"):
+    with pytest.raises(ValueError, match="^predict: "):
         predict(run, pd.DataFrame([row]))
 
 
