@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from every_kind import logs, prepared
 
 from builders import EVERY_KIND
 from dienjax import Config, Run, explain, predict
@@ -16,11 +17,9 @@ from dienjax.training import checkpoint
 from dienjax.training.evaluation import eval_loader, score, store_split
 from dienjax.training.prediction_files import predict_file
 from dienjax.training.step import make_eval_step
-from every_kind import logs, prepared
 from exporting import SMALL, make_run, random_state
 
 EVENT = ["item", "tags", "site", "price", "dwell", "stars"]
-PAST = [f"hist_{name}" for name in EVENT]
 SHOWN = [*EVENT, "places", "rank", "chance"]
 USER = ["hobbies", "age"]
 
@@ -114,6 +113,10 @@ def test_files_and_tables(run, rows, tmp_path):
     predict_file(run, tmp_path / "rows.parquet", tmp_path / "scored.parquet")
     got = pq.read_table(tmp_path / "scored.parquet")["probability"].to_pylist()
     np.testing.assert_allclose(flat(got), want, atol=1e-6)
+    whole = REQUEST | {"site": [1, 7]}  # pandas would make floats of integers beside None
+    pq.write_table(pa.Table.from_pylist([whole]), tmp_path / "whole.parquet")
+    want_K = predict(run, pd.DataFrame([whole]))["probability"][0]
+    np.testing.assert_array_equal(predict(run, pd.read_parquet(tmp_path / "whole.parquet"))["probability"][0], want_K)
     one = pd.DataFrame([{name: v[0] if name in SHOWN else v for name, v in row.items()} for row in rows])
     first = [part[0] for part in predict(run, pd.DataFrame(rows))["probability"]]
     np.testing.assert_allclose(predict(run, one)["probability"], first, atol=1e-6)
@@ -183,7 +186,7 @@ def test_wrong_values(run, exported, changed, error, message):
     row = REQUEST | changed
     with pytest.raises(error, match=message):
         ask(Ranker(exported), row)
-    with pytest.raises(ValueError, match="^predict: "):
+    with pytest.raises(ValueError, match=r"^predict: "):
         predict(run, pd.DataFrame([row]))
 
 

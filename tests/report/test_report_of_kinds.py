@@ -4,6 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from every_kind import logs, prepared
+from explored import random_run
+from test_write import Numbers
 
 from dienjax import write_report
 from dienjax.data.split import StoreSplit
@@ -12,9 +15,6 @@ from dienjax.report.describe import describe_file
 from dienjax.report.naming import Names
 from dienjax.report.scored import scored
 from dienjax.report.slices import ids_of, worst
-from every_kind import logs, prepared
-from explored import random_run
-from test_write import Numbers
 
 
 @pytest.fixture(scope="module")
