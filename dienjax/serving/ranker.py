@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dienjax.schema import Dense, Schema, shaped
+from dienjax.schema import Dense, Field, Schema, shaped
 from dienjax.serving.encoding import Encode, encode_lists, encode_values, encoders
 from dienjax.serving.folder import GRAPHS, Export, read_export
 from dienjax.serving.scorer import Arrays, Scorer
@@ -162,10 +162,13 @@ def _fields(export: Export) -> tuple[dict[str, Encode], dict[str, Encode], dict[
 
 def _inputs(export: Export) -> dict[str, tuple[np.dtype, tuple]]:
     """Dtype and shape of the user encoder's inputs for one user, the history's first, by name."""
-    fields = {f"hist_{f.name}": (f, (1, -1)) for f in export.schema.stored_fields}
-    fields |= {f.name: (f, (1,)) for f in export.schema.side("user")}
-    dtypes = {name: np.dtype(np.float32) if isinstance(f, Dense) else export.ids for name, (f, _) in fields.items()}
-    return {name: (dtypes[name], shaped(f, *axes)[0]) for name, (f, axes) in fields.items()}
+
+    def of_field(field: Field, *axes: int) -> tuple[np.dtype, tuple]:
+        shape, dtype = shaped(field, *axes)
+        return np.dtype(dtype) if isinstance(field, Dense) else export.ids, shape
+
+    history = {f"hist_{f.name}": of_field(f, 1, -1) for f in export.schema.stored_fields}
+    return history | {f.name: of_field(f, 1) for f in export.schema.side("user")}
 
 
 def _encoder(session: Any) -> Callable[[Arrays], Arrays]:

@@ -10,11 +10,13 @@ from test_write import Numbers
 
 from dienjax import write_report
 from dienjax.data.split import StoreSplit
+from dienjax.report import slices
 from dienjax.report.baselines import _share_an_id
 from dienjax.report.describe import describe_file
 from dienjax.report.naming import Names
 from dienjax.report.scored import scored
-from dienjax.report.slices import ids_of, worst
+from dienjax.report.slices import ids_of
+from dienjax.training.metrics import auc
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,8 @@ def test_names(run):
     assert hidden.values("price", np.array([2.5, np.nan])) == ["hidden"] * 2
 
 
-def test_a_set_counts_in_each_of_its_values(run):
+def test_a_set_counts_in_each_of_its_values(run, monkeypatch):
+    monkeypatch.setattr(slices, "LEAST", 5)
     one = scored(run, run.store(), "test")
     for field in ("tags", "hobbies", "places", "site"):
         array = one.store.users[field][one.user_M] if field == "hobbies" else one.candidate(field)
@@ -49,8 +52,12 @@ def test_a_set_counts_in_each_of_its_values(run):
         row_L, id_L = ids_of(one, field)
         assert set(zip(row_L.tolist(), id_L.tolist(), strict=True)) == want and len(row_L) == len(want)
     row_L, id_L = ids_of(one, "hobbies")
-    worst_W, able = worst(one, row_L, id_L)
-    assert len(worst_W) == able > 0 and (worst_W > 0).all()
+    rows = {id: row_L[id_L == id] for id in set(id_L.tolist())}
+    aucs = {
+        id: auc(one.logit_M[m], one.label_M[m]) for id, m in rows.items() if 5 <= one.label_M[m].sum() <= len(m) - 5
+    }
+    worst_W, able = slices.worst(one, row_L, id_L)
+    assert able == len(aucs) > 1 and worst_W.tolist() == sorted(aucs, key=lambda id: aucs[id])
 
 
 def test_sets_that_share_a_value():
