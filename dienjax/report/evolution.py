@@ -54,7 +54,7 @@ def evolve(scored: Scored, cases: Cases, frequent: Mapping[str, np.ndarray]) -> 
     """What the model of a scored run sees in the cases.
 
     Args:
-      frequent: the behaviours among which the most expected are found, ids [V] by name.
+      frequent: the events among which the most expected are found, [V, ...] by name.
     """
     run, dataset, variables = scored.run, scored.dataset, scored.run.variables()
     length_U = dataset.length_N[cases.row_U]
