@@ -145,9 +145,13 @@ def _nearest(
 
 def frequent_behaviours(store: Store, count: int = FREQUENT) -> dict[str, np.ndarray]:
     """The items that training saw most often, each with the other fields of its latest event, [V, ...] by name."""
-    count_V = popularity(store, np.arange(store.schema.sizes()[store.schema.item]))
-    most = np.argsort(-count_V, kind="stable")[: min(count, np.count_nonzero(count_V))]
-    wanted = np.zeros(len(count_V), bool)
+    table = store.schema.table(store.schema.behaviours[0].table)
+    if table.has_vocabulary:
+        most = store.vocabulary(table.name).nlargest(count, "count")["id"].to_numpy()
+    else:
+        count_V = popularity(store, np.arange(table.size))
+        most = np.argsort(-count_V, kind="stable")[: min(count, np.count_nonzero(count_V))]
+    wanted = np.zeros(table.size, bool)
     wanted[most] = True
     row_V = np.full(len(wanted), -1)
     for start, id_E in in_blocks(store.events[store.schema.item]):

@@ -3,16 +3,18 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from every_kind import logs, prepared
 from explored import random_run
 from test_write import Numbers
 
-from dienjax import write_report
+from dienjax import prepare, write_report
 from dienjax.data.split import StoreSplit
 from dienjax.report import slices
 from dienjax.report.baselines import _share_an_id
 from dienjax.report.describe import describe_file
+from dienjax.report.evolution import frequent_behaviours
 from dienjax.report.naming import Names
 from dienjax.report.scored import scored
 from dienjax.report.slices import ids_of
@@ -88,3 +90,12 @@ def test_describe(run, tmp_path):
     drawn = (tmp_path / "model.svg").read_text()
     for chip in ("max of ≤ 2", "price · number or missing", "dwell · number", "sum of ≤ 2"):
         assert chip in drawn
+
+
+def test_the_most_frequent_of_hashed_items(tmp_path):
+    log = pd.DataFrame({"u": np.arange(60) // 6, "i": np.arange(60) % 7 * (np.arange(60) % 3), "t": np.arange(60)})
+    store = prepare(log, tmp_path / "store", user="u", item="i", time="t", protocol="all", hash={"i": 40})
+    count_V = np.bincount(store.events["i"][store.train_row], minlength=40)
+    expected = sorted(range(40), key=lambda id: (-count_V[id], id))[:4]
+    assert frequent_behaviours(store, 4)["i"].tolist() == expected
+    assert (count_V[frequent_behaviours(store)["i"]] > 0).all()
