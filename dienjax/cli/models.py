@@ -158,8 +158,8 @@ def predict(
 ) -> None:
     """Add the model's probability to Parquet files of histories and candidates, however large they are.
 
-    For each behaviour b of the run, such as the item, a file has a list column hist_b (oldest first) and a column b
-    with the candidate or a list of candidates; user features by their name. Values stand as in the log.
+    For each field f of an event, such as the item, a file has a list column hist_f (oldest first) and a column f with
+    the candidate's or a list of candidates'; user features by their name. Values stand as in the log; a set is a list.
 
     Args:
       run: run folder.

@@ -1,7 +1,8 @@
 """The folder that an export writes: graphs or programs, the vocabularies, and export.json, which lists them.
 
 export.json    schema, max_len, dtype of ids, checkpoint, versions, the SHA-256 of every other file and of itself
-vocab/         the values of each table in the order of their ids, from id 2 on; absent where values are ids already
+vocab/         the values of each table in the order of their ids, from id 2 on; absent where values are ids already,
+               or need no vocabulary
 onnx           ranker.onnx, user_encoder.onnx, candidate_scorer.onnx; tables.data beside large ones
 stablehlo      the programs, parameters.npz
 parity.txt     the differences from JAX that were measured
@@ -177,7 +178,7 @@ def _convert(serving: Sequence[Graph], variables: Any, folder: Path, ids: Ids, m
 
 def _write_vocabularies(run: Run, folder: Path) -> None:
     folder.mkdir()
-    for table in run.schema.tables:
+    for table in (table for table in run.schema.tables if table.has_vocabulary):
         values = run.vocabulary(table.name)["value"].tolist()
         if not set(map(type, values)) <= {str, bool, int, float}:
             values = [str(value) for value in values]  # dates, which JSON does not know

@@ -4,9 +4,10 @@ ranker            history and candidates → probability
 user_encoder      history → interest states
 candidate_scorer  interest states and candidates → probability
 
-A service that scores often for one user encodes the history once. `hist_<behaviour>` [B, T] are the past behaviours,
-`<behaviour>` [B, K] the candidates; sparse and dense features go by their own names, [B] or [B, K]. A history slot is
-real where the first behaviour's id is not 0; an id outside its table counts as unknown.
+A service that scores often for one user encodes the history once. `hist_<field>` [B, T] are the fields of past events,
+`<field>` [B, K] those of the candidates; sparse and dense features go by their own names, [B] or [B, K]. A set of up to
+M ids has one more axis, whose size is M in a graph, with 0 where it has fewer; a number with a scale may be NaN,
+missing. A history slot is real where the first behaviour's id is not 0; an id outside its table counts as unknown.
 """
 
 from collections import Counter
@@ -61,7 +62,7 @@ def graphs(model: nn.Module, variables: Any, task: Task, B: Any, T: Any, K: Any)
     """
     schema: Schema = model.schema
     batch = Batch.abstract(schema, B, T, K)
-    histories = {b.name: f"hist_{b.name}" for b in schema.behaviours}
+    histories = {f.name: f"hist_{f.name}" for f in schema.event_fields}
     history = {histories[name]: spec for name, spec in batch.history.items()}
     output = OUTPUT[task]
     _check_names([*history, *batch.user, *batch.candidate, STATES, MASK, USER, *OUTPUT.values()])
@@ -139,5 +140,5 @@ def _check_names(names: list[str]) -> None:
         if count > 1:
             raise ValueError(
                 f"export: the name {name!r} is used for {count} inputs or outputs; expected unique names: rename "
-                f"the field (hist_<behaviour>, {', '.join((STATES, MASK, USER, *OUTPUT.values()))} are taken)"
+                f"the field (hist_<field>, {', '.join((STATES, MASK, USER, *OUTPUT.values()))} are taken)"
             )

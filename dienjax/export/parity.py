@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from dienjax.export.graphs import Graph, narrowed
-from dienjax.schema import Schema
+from dienjax.schema import PADDING, UNKNOWN, Schema
 from dienjax.serving.session import open_session
 
 TOLERANCE = 1e-5
@@ -48,8 +48,10 @@ def cases(schema: Schema, inputs: Specs, max_len: int, ids: str) -> Iterator[Cas
       ids: the dtype of the ids.
     """
     random, limit = np.random.default_rng(0), np.iinfo(ids)
-    histories = {f"hist_{b.name}": b.name for b in schema.behaviours}
+    histories = {f"hist_{f.name}": f.name for f in schema.event_fields}
     sizes = {name: schema.sizes().get(histories.get(name, name), 0) for name in inputs}
+    least = {f.name: PADDING if f.most else UNKNOWN for f in schema.id_fields}
+    scaled = {f.name for f in schema.dense if f.scale}
     for title, (B, T, K), lengths in (
         ("smallest", (1, 1, 1), [1]),
         ("mixed lengths", (3, 7, 2), [7, 3, 0]),
@@ -63,16 +65,21 @@ def cases(schema: Schema, inputs: Specs, max_len: int, ids: str) -> Iterator[Cas
     ):
         dims, arrays = {"B": B, "T": T, "K": K}, {}
         for name, spec in inputs.items():
-            shape = tuple(dims[str(dim)] for dim in spec.shape)
+            shape, field = tuple(dims.get(str(dim), dim) for dim in spec.shape), histories.get(name, name)
             if spec.dtype == np.float32:
                 arrays[name] = random.normal(size=shape).astype(np.float32)
+                if field in scaled:
+                    arrays[name][random.random(shape) < 0.3] = np.nan
             elif title == "ids out of range":
                 wrong = [limit.min, -1, sizes[name] - 1, sizes[name], *FAR_IDS, limit.max]
                 arrays[name] = random.choice(np.array([i for i in wrong if i <= limit.max], ids), shape)
             else:
-                arrays[name] = random.integers(1, sizes[name], shape, dtype=ids)
+                arrays[name] = random.integers(least[field], sizes[name], shape, dtype=ids)
         mask_BT = np.arange(T) < np.array(lengths)[:, None]
-        yield Case(title, B, T, K, arrays | {name: arrays[name] * mask_BT for name in histories})
+        for name in histories:
+            mask = mask_BT.reshape(B, T, *[1] * (arrays[name].ndim - 2))
+            arrays[name] = np.where(mask, arrays[name], arrays[name].dtype.type(0))
+        yield Case(title, B, T, K, arrays)
 
 
 def jax_scores(ranker: Graph, variables: Any, cases: Sequence[Case]) -> list[np.ndarray]:
@@ -168,6 +175,8 @@ def worst(difference: np.ndarray) -> tuple[int, ...]:
 def _inputs_at(inputs: Specs, arrays: Arrays, b: int, k: int) -> str:
     """The inputs of one candidate, one per line; a long history is shown by its two ends."""
     at: dict[str, Any] = {"B": b, "T": slice(None), "K": k}
-    values = {name: arrays[name][tuple(at[str(dim)] for dim in spec.shape)] for name, spec in inputs.items()}
+    values = {
+        name: arrays[name][tuple(at.get(str(dim), slice(None)) for dim in spec.shape)] for name, spec in inputs.items()
+    }
     with np.printoptions(threshold=12, linewidth=200):
         return "\n".join(f"  {name} = {value}" for name, value in values.items())

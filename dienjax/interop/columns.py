@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from dienjax.errors import nearest
-from dienjax.schema import Schema
+from dienjax.schema import Pool, Schema
 
 Block = tuple[str, str]
 """("interest", behaviour) or ("field", any field): neighbours in an input of the tower."""
@@ -37,6 +36,25 @@ def check_columns(schema: Schema, columns: Sequence[str], embeddings: Sequence[s
         )
 
 
+def check_kinds(schema: Schema, pools: Sequence[Pool], where: str) -> None:
+    """Raise ValueError, listing all of them, if the schema has fields of kinds that a source does not have.
+
+    Args:
+      pools: how the source pools a set of the user or the candidate; none if it has no sets.
+      where: the source's model.
+    """
+    lines = [f"{b.name!r} is a set of an event" for b in schema.behaviours if b.most]
+    lines += [f"{f.name!r} is a number of an event" for f in schema.dense if f.of == "event"]
+    lines += [f"{f.name!r} is a number with a scale: scale it before" for f in schema.dense if f.scale]
+    for field in (f for f in schema.sparse if f.most and f.pool not in pools):
+        lines.append(f"{field.name!r} is a set, its {field.pool}" + (f" (it has {', '.join(pools)})" if pools else ""))
+    if lines:
+        raise ValueError(
+            f"{where} has no such fields: {'; '.join(lines)}. Expected single ids, plain numbers of the user and the "
+            f"candidate{', and pooled sets of these' if pools else ''}: leave the others out"
+        )
+
+
 def interests(names: Sequence[str], schema: Schema) -> list[Block]:
     """The interest in each behaviour, in the order of `names`."""
     return [("interest", name) for name in names if name in {b.name for b in schema.behaviours}]
@@ -60,8 +78,7 @@ def dense(names: Sequence[str], schema: Schema) -> list[Block]:
 def tower_blocks(schema: Schema) -> list[Block]:
     """The blocks of our tower's input (`models.output.tower_input`, `FeatureEmbedder`)."""
     names = [b.name for b in schema.behaviours]
-    features: tuple[Any, ...] = (*schema.sparse, *schema.dense)
-    of_side = [("field", f.name) for of in ("user", "candidate") for f in features if f.of == of]
+    of_side = [("field", f.name) for f in (*schema.side("user"), *schema.side("candidate"))]
     return interests(names, schema) + behaviours(names, schema) + of_side
 
 

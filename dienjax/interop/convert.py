@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from dienjax.errors import nearest
 from dienjax.interop import deepctr_torch, torch_rechub
-from dienjax.interop.columns import check_columns
+from dienjax.interop.columns import check_columns, check_kinds
 from dienjax.interop.match import read, write
 from dienjax.schema import Schema
 from dienjax.training.config import ModelConfig
@@ -34,6 +34,10 @@ def from_state_dict(
     deepctr-torch must have its histories in the order of their candidate columns, or it compares items to categories.
     Its DIN with softmax=True takes the padding embedding as the interest of an empty history; ours is 0.
 
+    A set of the user or the candidate is its VarLenSparseFeat with a combiner and no length_name (DIN alone: its DIEN
+    looks none up), or torch-rechub's SequenceFeature with a pooling (mean or sum) and padding_idx=0. Of an empty set
+    deepctr-torch's "max" is the largest number minus 1e9; ours is 0.
+
     Args:
       source: "deepctr_torch" (0.3.0) or "torch_rechub" (0.9.0).
       name: "DIN" or "DIEN".
@@ -42,15 +46,15 @@ def from_state_dict(
         use_negsampling=False) the variables have no `scorer`: the model predicts, but its auxiliary network has yet to
         be initialised.
       columns: every field of the schema, in the order of the source's feature columns: of deepctr-torch its SparseFeat
-        and DenseFeat (a DenseFeat of several numbers is as many fields), of torch-rechub its target features, then its
-        `features`.
+        and DenseFeat (a DenseFeat of several numbers is as many fields), and sets among them; of torch-rechub its
+        target features, then its `features`.
       tables: the source's names of tables that are called differently here, such as {"item": "target_item"}.
       options: fields of the module that do not follow from the weights' shapes, such as kind="AUGRU" or softmax=True;
         by default the source's.
 
     Raises:
       ValueError: weights that do not fit, with all keys that are missing, unexpected or misshapen; columns that are not
-        the schema's fields; an option that the source does not have.
+        the schema's fields; all fields of kinds that the source does not have; an option that the source does not have.
     """
     config = model_config(source, name, schema, state_dict, columns, tables=tables, **options)
     model = config.build(schema)
@@ -69,6 +73,7 @@ def model_config(
 ) -> ModelConfig:
     """The model as a run's config holds it; see `from_state_dict`."""
     module = _module(source, name)
+    check_kinds(schema, module.POOLS[name], f"{VERSIONS[source]}'s {name}")
     prefix, names = module.EMBEDDING, _names(schema, tables)
     embeddings = [key.removeprefix(prefix).removesuffix(".weight") for key in state_dict if key.startswith(prefix)]
     check_columns(schema, columns, embeddings)
@@ -122,6 +127,7 @@ def to_state_dict(
     m: Any = model
     name, schema = type(model).__name__, m.schema
     module = _module(source, name)
+    check_kinds(schema, module.POOLS[name], f"{VERSIONS[source]}'s {name}")
     check_columns(schema, columns)
     _check_fields(source, name, {field: getattr(m, field) for field in module.FIELDS[name]})
     scorer = bool(module.SCORER) and "scorer" in variables["params"]

@@ -9,6 +9,7 @@ from flax import linen as nn
 from dienjax.interop import columns as order
 from dienjax.interop.match import Link, Shapes
 from dienjax.interop.torch_layers import batch_norm, linear, linear_widths, recurrent, repeated, tables
+from dienjax.schema import Pool
 
 EMBEDDING = "embedding_dict."
 SCORER = "interest_extractor.auxiliary_net."
@@ -45,6 +46,9 @@ FIELDS: dict[str, dict[str, tuple]] = {
 }
 """The values of our modules' fields with which they compute what the library does; its default comes first."""
 
+POOLS: dict[str, tuple[Pool, ...]] = {"DIN": ("mean", "sum", "max"), "DIEN": ()}
+"""How its VarLenSparseFeat pool a set. DIEN takes them, and their tables, but its tower never sees them."""
+
 
 def infer(name: str, shapes: Shapes) -> dict[str, Any]:
     """The fields of our module that follow from the keys and shapes."""
@@ -71,7 +75,9 @@ def links(model: nn.Module, columns: Sequence[str], names: Mapping[str, str], sc
     name, schema = type(model).__name__, m.schema
     units = order.unit_positions(schema, columns)
     E, mine = len(units), f"{'' if name == 'DIN' else 'target_'}attention"
-    sparse = [("field", c) for c in columns if c not in {f.name for f in schema.dense}]
+    # Sets come after single ids, whatever their place among the feature columns.
+    ids = {f.name: f.most for f in schema.id_fields}
+    sparse = [("field", c) for c in sorted((c for c in columns if c in ids), key=lambda c: ids[c] > 0)]
     interests, dense = order.interests(columns, schema), order.dense(columns, schema)
     tower = [*sparse, *interests, *dense] if name == "DIN" else [*interests, *sparse, *dense]
     rows = order.positions(schema, tower, order.tower_blocks(schema))

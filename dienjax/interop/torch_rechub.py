@@ -9,6 +9,7 @@ from flax import linen as nn
 from dienjax.interop import columns as order
 from dienjax.interop.match import Link, Shapes
 from dienjax.interop.torch_layers import batch_norm, linear, linear_widths, recurrent, tables
+from dienjax.schema import Pool
 
 EMBEDDING = "embedding.embed_dict."
 SCORER = ""
@@ -40,6 +41,9 @@ FIELDS: dict[str, dict[str, tuple]] = {
     },
 }
 """The values of our modules' fields with which they compute what the library does; its default comes first."""
+
+POOLS: dict[str, tuple[Pool, ...]] = {"DIN": ("mean", "sum"), "DIEN": ("mean", "sum")}
+"""How its SequenceFeature pool a set."""
 
 
 def infer(name: str, shapes: Shapes) -> dict[str, Any]:

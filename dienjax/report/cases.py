@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dienjax.data.histories import scatter
 from dienjax.errors import nearest
 from dienjax.report.scored import Scored
 
@@ -27,7 +28,7 @@ class Cases:
       user_U: their rows in the store.
       why: why each of them is here.
       row_U: the row of the data set with the history (where candidates fill several: one of them).
-      candidate: ids and dense values [U, K] by field, 0 where `mask_UK` is False.
+      candidate: ids and numbers [U, K], of sets [U, K, M], by field, 0 where `mask_UK` is False.
       end_U: where their histories end: one past the last event's row in the store.
       event_UT: rows of the store, oldest first, 0 where `mask_UT` is False.
     """
@@ -72,11 +73,6 @@ def cases(scored: Sequence[Scored], users: Sequence[str] | None = None, seed: in
     batch = first.dataset.rows(first.row_M[index_C], 1, 0)
     slot_C = np.arange(len(index_C)), first.column_M[index_C]
 
-    def of_users(value_C: np.ndarray) -> np.ndarray:
-        value_UK = np.zeros(mask_UK.shape, value_C.dtype)
-        value_UK[mask_UK] = value_C
-        return value_UK
-
     row_U = first.row_M[index_C[np.cumsum(count_U) - count_U]]
     end_U = first.dataset.end_N[row_U]
     longest = max((one.dataset for one in scored), key=lambda dataset: dataset.length_N.max())
@@ -86,8 +82,8 @@ def cases(scored: Sequence[Scored], users: Sequence[str] | None = None, seed: in
         user_U=user_U,
         why=[*why.values()],
         row_U=row_U,
-        candidate={name: of_users(np.asarray(value)[slot_C]) for name, value in batch.candidate.items()},
-        label_UK=of_users(first.label_M[index_C]),
+        candidate={name: scatter(np.asarray(value)[slot_C], mask_UK) for name, value in batch.candidate.items()},
+        label_UK=scatter(first.label_M[index_C], mask_UK),
         mask_UK=mask_UK,
         end_U=end_U,
         event_UT=event_UT,

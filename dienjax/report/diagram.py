@@ -9,7 +9,7 @@ from flax import linen as nn
 from dienjax.drawing.svg import INK, MONO, SOFT, Box, Picture, chips_height
 from dienjax.models import MODELS
 from dienjax.report.shapes import LOGISTIC, Shapes, brackets, shapes, title_of
-from dienjax.schema import Schema
+from dienjax.schema import Dense, Field, Schema
 from dienjax.training.losses import LossConfig, has_auxiliary
 
 COLUMN, GAP, MARGIN, STEP = 212, 40, 40, 62
@@ -139,18 +139,13 @@ def _tables(sheet: Sheet, y: float) -> Box:
 def _groups(sheet: Sheet) -> dict[str, tuple[str, list[str]]]:
     """Title and fields of each column."""
     schema = sheet.schema
-    behaviours = [_reads(f.name, f.table) for f in schema.behaviours]
-    features = {
-        side: [_reads(f.name, f.table) for f in schema.sparse if f.of == side]
-        + [f"{f.name} · number" for f in schema.dense if f.of == side]
-        for side in ("user", "candidate")
-    }
+    behaviours = [_reads(f) for f in schema.event_fields]
     groups = {
         "negative": ("Sampled negatives [B, T]", behaviours),
         "history": ("Past behaviours [B, T]", behaviours),
         "candidate": ("Candidates [B, K]", behaviours),
-        "user": ("User [B]", features["user"]),
-        "context": ("Per candidate [B, K]", features["candidate"]),
+        "user": ("User [B]", [_reads(f) for f in schema.side("user")]),
+        "context": ("Per candidate [B, K]", [_reads(f) for f in schema.side("candidate")]),
     }
     return {name: group for name, group in groups.items() if name in sheet.x}
 
@@ -260,8 +255,11 @@ def _losses(sheet: Sheet, above: Box, scorer: Box | None) -> float:
     return total.bottom
 
 
-def _reads(name: str, table: str) -> str:
-    return name if name == table else f"{name} → {table}"
+def _reads(field: Field) -> str:
+    if isinstance(field, Dense):
+        return f"{field.name} · number" + (" or missing" if field.scale else "")
+    table = "" if field.name == field.table else f" → {field.table}"
+    return f"{field.name}{table}" + (f" · {field.pool} of ≤ {field.most}" if field.most else "")
 
 
 def _dashes(sizes: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from dienjax.data.arrays import PaddedArrays
 from dienjax.data.histories import gather
 from dienjax.data.mapped import in_blocks
 from dienjax.data.store import Store
+from dienjax.report.baselines import popularity
 from dienjax.report.cases import Cases
 from dienjax.report.scored import Scored
 from dienjax.training.evaluation import eval_loader, score
@@ -36,7 +37,8 @@ class Evolution:
       left_UKT: how much of each event is left in the final state, likewise.
       surprise_UT: −log σ of the auxiliary logit that the event comes next, in nats, in the history that the model sees
         in the end; NaN for the first event there.
-      nearest: the most expected next behaviours, ids [U, 5] by name; `logit_U5` says how expected.
+      nearest: the most expected next events, ids and numbers [U, 5], of sets [U, 5, M], by name; `logit_U5` says how
+        expected.
     """
 
     probability_UKP: np.ndarray
@@ -52,7 +54,7 @@ def evolve(scored: Scored, cases: Cases, frequent: Mapping[str, np.ndarray]) -> 
     """What the model of a scored run sees in the cases.
 
     Args:
-      frequent: the behaviours among which the most expected are found, ids [V] by name.
+      frequent: the events among which the most expected are found, [V, ...] by name.
     """
     run, dataset, variables = scored.run, scored.dataset, scored.run.variables()
     length_U = dataset.length_N[cases.row_U]
@@ -146,10 +148,14 @@ def _nearest(
 
 
 def frequent_behaviours(store: Store, count: int = FREQUENT) -> dict[str, np.ndarray]:
-    """The items that training saw most often, each with the other fields of its latest event: ids [V] by name."""
-    table = next(b.table for b in store.schema.behaviours if b.name == store.schema.item)
-    most = store.vocabulary(table).nlargest(count, "count")["id"].to_numpy()
-    wanted = np.zeros(store.schema.table(table).size, bool)
+    """The items that training saw most often, each with the other fields of its latest event, [V, ...] by name."""
+    table = store.schema.table(store.schema.behaviours[0].table)
+    if table.has_vocabulary:
+        most = store.vocabulary(table.name).nlargest(count, "count")["id"].to_numpy()
+    else:
+        count_V = popularity(store, np.arange(table.size))
+        most = np.argsort(-count_V, kind="stable")[: min(count, np.count_nonzero(count_V))]
+    wanted = np.zeros(table.size, bool)
     wanted[most] = True
     row_V = np.full(len(wanted), -1)
     for start, id_E in in_blocks(store.events[store.schema.item]):

@@ -70,7 +70,7 @@ def explorer(
         Chart(
             "explorer",
             "Users and their histories",
-            explorer_chart(numbers["users"], [b.name for b in store.schema.behaviours], scored[0].task == "regression"),
+            explorer_chart(numbers["users"], [*store.events], scored[0].task == "regression"),
             "For a user and a candidate that you choose: the events of the history in rows, and in columns what the "
             "model makes of each event",
         ),
@@ -99,7 +99,8 @@ def numbers_of(
     for u, user in enumerate(names.user(cases.user_U)):
         length, count = int(cases.length_U[u]), int(cases.mask_UK[u].sum())
         event_T = cases.event_UT[u, :length]
-        candidate = {name: value_UK[u, :count] for name, value_UK in cases.candidate.items()}
+        fields = [*store.events, *(name for name in cases.candidate if name not in store.events)]
+        candidate = {name: cases.candidate[name][u, :count] for name in fields}
         events = _values(names, {name: column[event_T] for name, column in store.events.items()})
         times = names.time(store.time_E[event_T])
         users.append({

@@ -1,5 +1,6 @@
 """The raw values that stand behind ids, for people to read, or the ids themselves in a page that is passed on."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -25,22 +26,35 @@ class Names:
 
     def __init__(self, store: Store, anonymous: bool = False) -> None:
         self.anonymous = anonymous
-        self._tables = {f.name: f.table for f in store.schema.id_fields}
+        self._tables = {f.name: store.schema.table(f.table) for f in store.schema.id_fields}
+        self._sets = {f.name for f in store.schema.id_fields if f.most}
         self._vocabulary = cache(lambda table: store.vocabulary(table)["value"])
         self._users = cache(store.user_values)
         self._unit = cache(lambda: time_span(store)[2])
 
-    def values(self, field: str, id_X: np.ndarray) -> list[str]:
-        """The raw values of a field's ids; a dense field's numbers."""
-        id_X = np.asarray(id_X)
-        if field not in self._tables:
-            return ["hidden" if self.anonymous else f"{number:g}" for number in id_X]
-        text_X = np.where(id_X == UNKNOWN, "unknown", "").astype(object)
-        known = id_X >= FIRST_ID
+    def values(self, field: str, array_X: np.ndarray) -> list[str]:
+        """What a field holds: the raw values of ids [X], of sets [X, M] those of each; a dense field's numbers [X]."""
+        array_X = np.asarray(array_X)
+        if field in self._tables and field not in self._sets:
+            return self.ids(field, array_X)
+        if field in self._sets:
+            texts = np.array(self.ids(field, array_X.ravel()), object).reshape(array_X.shape)
+            return [", ".join(filter(None, row)) or "none" for row in texts]
         if self.anonymous:
+            return ["hidden"] * len(array_X)
+        return ["missing" if np.isnan(number) else f"{number:g}" for number in array_X]
+
+    def ids(self, field: str, id_X: np.ndarray) -> list[str]:
+        """The raw values of single ids [X], though the field may be a set; of a hashed one there are none."""
+        id_X, table = np.asarray(id_X), self._tables[field]
+        text_X = np.where(id_X == UNKNOWN, "missing" if table.edges else "unknown", "").astype(object)
+        known = id_X >= FIRST_ID
+        if self.anonymous or table.seed is not None:
             text_X[known] = [f"{field} {i}" for i in id_X[known]]
+        elif table.edges:
+            text_X[known] = [_interval(table.edges, i - FIRST_ID) for i in id_X[known]]
         else:
-            text_X[known] = _texts(self._vocabulary(self._tables[field]), id_X[known] - FIRST_ID)
+            text_X[known] = _texts(self._vocabulary(table.name), id_X[known] - FIRST_ID)
         return text_X.tolist()
 
     def user(self, user_U: np.ndarray) -> list[str]:
@@ -54,6 +68,13 @@ class Names:
             return [shown_time(time, unit) for time in time_X.tolist()]
         before_X = (time_X[-1:] - time_X).tolist()
         return [f"{time:g} before" if unit == "numbers" else f"{time / DAY:.1f} days before" for time in before_X]
+
+
+def _interval(edges: Sequence[float], n: int) -> str:
+    """The n-th of the intervals between edges, the lower of which is in it."""
+    if n == 0:
+        return f"below {edges[0]:g}"
+    return f"{edges[n - 1]:g} or more" if n == len(edges) else f"{edges[n - 1]:g} to {edges[n]:g}"
 
 
 def _texts(value_V: pd.Series, row_X: np.ndarray) -> list[str]:

@@ -10,6 +10,7 @@ from dienjax.report.measures import MEASURES, OF_GROUPS, TITLES, group_counts
 from dienjax.report.naming import Names
 from dienjax.report.scored import Scored
 from dienjax.report.section import Block, Section, Table, Text
+from dienjax.schema import PADDING
 
 WORST = 10
 LEAST = 20
@@ -23,9 +24,9 @@ def slices(runs: Mapping[str, Scored], bootstrap: Bootstrap, names: Names) -> Se
     blocks: list[Block] = []
     numbers: dict[str, Any] = {}
     for field in (f.name for f in first.store.schema.id_fields):
-        id_M = ids_of(first, field)
-        worst_W, able = worst(first, id_M)
-        rows = _rows(runs, bootstrap, id_M, worst_W, names.values(field, worst_W)) if able else []
+        row_L, id_L = ids_of(first, field)
+        worst_W, able = worst(first, row_L, id_L)
+        rows = _rows(runs, bootstrap, row_L, id_L, worst_W, names.ids(field, worst_W)) if able else []
         numbers[field] = {"values_with_enough_rows": able, "worst": rows}
         blocks.append(_table(field, able, rows, runs) if able else Text(f"{field}: no value has {enough}."))
     text = (
@@ -36,20 +37,29 @@ def slices(runs: Mapping[str, Scored], bootstrap: Bootstrap, names: Names) -> Se
     return Section("slices", "Where it is worst", text, blocks, numbers)
 
 
-def ids_of(scored: Scored, field: str) -> np.ndarray:
-    """The ids [M] of a field: the user's, or the candidate's."""
+def ids_of(scored: Scored, field: str) -> tuple[np.ndarray, np.ndarray]:
+    """The ids [L] of a field, the user's or the candidate's, and of which of the M rows each is.
+
+    A row is there once; of a set once for each of its ids.
+    """
     users = scored.store.users
-    return users[field][scored.user_M] if field in users else scored.candidate(field)
+    array = users[field][scored.user_M] if field in users else scored.candidate(field)
+    if array.ndim == 1:
+        return np.arange(len(array)), array
+    size = scored.store.schema.sizes()[field]
+    row_L, place_L = np.nonzero(array != PADDING)
+    return np.divmod(np.unique(row_L * size + array[row_L, place_L]), size)
 
 
-def worst(scored: Scored, id_M: np.ndarray) -> tuple[np.ndarray, int]:
+def worst(scored: Scored, row_L: np.ndarray, id_L: np.ndarray) -> tuple[np.ndarray, int]:
     """The ids of the worst values, the worst first, and how many values have enough rows."""
-    rows_V = np.bincount(id_M)
+    rows_V = np.bincount(id_L)
     if scored.task == "binary":
-        positives_V = np.bincount(id_M[scored.label_M > 0], minlength=len(rows_V))
+        positives_V = np.bincount(id_L[scored.label_M[row_L] > 0], minlength=len(rows_V))
         rows_V = np.minimum(positives_V, rows_V - positives_V)
-    row_X = np.flatnonzero(rows_V[id_M] >= LEAST)
-    able_G, group_X = np.unique(id_M[row_X], return_inverse=True)
+    enough_L = rows_V[id_L] >= LEAST
+    row_X = row_L[enough_L]
+    able_G, group_X = np.unique(id_L[enough_L], return_inverse=True)
     if not len(able_G):
         return able_G, 0
     none_X = np.zeros(len(row_X), int)  # the users do not matter to a value without interval
@@ -60,11 +70,17 @@ def worst(scored: Scored, id_M: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _rows(
-    runs: Mapping[str, Scored], bootstrap: Bootstrap, id_M: np.ndarray, worst_W: np.ndarray, values: list[str]
+    runs: Mapping[str, Scored],
+    bootstrap: Bootstrap,
+    row_L: np.ndarray,
+    id_L: np.ndarray,
+    worst_W: np.ndarray,
+    values: list[str],
 ) -> list[dict[str, Any]]:
     """For each of the values its counts, and each run's metric."""
-    row_X = np.flatnonzero(np.isin(id_M, worst_W))
-    group_X, user_X = np.argmax(id_M[row_X, None] == worst_W, axis=1), bootstrap.user_M[row_X]
+    there_L = np.isin(id_L, worst_W)
+    row_X, group_X = row_L[there_L], np.argmax(id_L[there_L, None] == worst_W, axis=1)
+    user_X = bootstrap.user_M[row_X]
     task = next(iter(runs.values())).task
     measure = MEASURES[task][OF_GROUPS[task][0]]
     found = bootstrap.sampled(

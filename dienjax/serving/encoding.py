@@ -2,20 +2,22 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from types import NoneType
 from typing import Any
 
 import numpy as np
 
+from dienjax import ids
 from dienjax.errors import nearest
-from dienjax.schema import FIRST_ID, PADDING, UNKNOWN, Schema
+from dienjax.schema import FIRST_ID, PADDING, UNKNOWN, Behaviour, Schema, Sparse, Table
 
 Where = Callable[[int], str]
 """Names the value at a position in an error message, such as "candidates['item'][3]"."""
 
 Encode = Callable[[Where, list], np.ndarray]
-"""Encodes the N values of a field as an array [N]."""
+"""Encodes the N values of a field as an array [N], N sets of up to M values as [N, M]."""
 
 KINDS = (("text", {str}), ("true or false", {bool}), ("numbers", {int, float}))
 LARGEST = float(np.finfo(np.float32).max)
@@ -60,33 +62,120 @@ def ready_ids(size: int, dtype: np.dtype, padding: bool) -> Encode:
     return encode
 
 
-def numbers(where: Where, value_N: list) -> np.ndarray:
-    """Encode finite numbers as float32."""
-    value_N = _of_types(where, value_N, {int, float, bool}, "expected a number: convert it")
+def hashed_values(size: int, seed: int, dtype: np.dtype) -> Encode:
+    """An encoder of text, numbers, true and false by their hash; None is unknown, and NaN an error."""
+    types = {str, int, float, bool, NoneType}
+    expected = "expected text, a number, or true or false: convert it, or give None where it is unknown"
+
+    def encode(where: Where, value_N: list) -> np.ndarray:
+        value_N = _of_types(where, value_N, types, expected)
+        _refuse_inexact(where, value_N, math.inf)
+        return ids.hashed(value_N, size, seed).astype(dtype)
+
+    return encode
+
+
+def numbers(where: Where, value_N: list, missing: bool = False) -> np.ndarray:
+    """Encode finite numbers as float32; None and NaN, where they may be `missing`, as NaN."""
+    types = {int, float, bool} | ({NoneType} if missing else set())
+    or_none = ", or None where it is missing" if missing else ""
+    value_N = _of_types(where, value_N, types, f"expected a number{or_none}: convert it")
+    if missing:
+        value_N = [math.nan if value is None else value for value in value_N]
     for position, value in enumerate(value_N):
-        if not -LARGEST <= value <= LARGEST:
-            raise ValueError(f"{where(position)} is {value!r}; expected a finite number that float32 can hold")
+        if not -LARGEST <= value <= LARGEST and not (missing and math.isnan(value)):
+            raise ValueError(f"{where(position)} is {value!r}; expected a finite number that float32 can hold{or_none}")
     return np.array(value_N, np.float32)
+
+
+def between_edges(edges: tuple[float, ...], dtype: np.dtype) -> Encode:
+    """An encoder of numbers, as float32, by the edges that they lie between; None and NaN are unknown."""
+    return lambda where, value_N: ids.between(numbers(where, value_N, missing=True), edges).astype(dtype)
+
+
+@dataclass(frozen=True)
+class EncodeSets:
+    """An encoder of N sets as the ids [N, M] of their first M values, 0 after them; None is an empty set.
+
+    Missing values within a set, and padding, are left out.
+
+    Attributes:
+      encode: encodes their values.
+      most: M.
+      once: whether a value that a set repeats counts once, as in a log; ready-made ids are taken as they are.
+    """
+
+    encode: Encode
+    most: int
+    once: bool = True
+
+    def __call__(self, where: Where, value_N: list) -> np.ndarray:
+        sets = [[] if values is None else listed(where(n), values) for n, values in enumerate(value_N)]
+        count_N = np.fromiter(map(len, sets), np.int64, len(sets))
+        end_N, value_L = np.cumsum(count_N), [value for values in sets for value in values]
+
+        def inside(position: int) -> str:
+            n = int(np.searchsorted(end_N, position, side="right"))
+            return f"{where(n)}[{position - end_N[n] + count_N[n]}]"
+
+        return self.packed(self.encode(inside, value_L), value_L, np.arange(len(value_L)), count_N)
+
+    def packed(self, id_D: np.ndarray, value_D: list, code_L: np.ndarray, count_N: np.ndarray) -> np.ndarray:
+        """The sets, from D encoded values.
+
+        Args:
+          id_D: the ids of the values.
+          code_L: of all values in the sets, one set after the other, their positions in `value_D`.
+          count_N: how many values each set has.
+        """
+        place: dict[Any, int] = {}  # a value that is there again, such as 4.0 after 4, has the place of the first
+        code_L = np.array([place.setdefault(value, d) for d, value in enumerate(value_D)], np.int64)[code_L]
+        there_D = np.array([value is not None for value in value_D], bool) & (id_D != PADDING)
+        set_L = np.repeat(np.arange(len(count_N)), count_N)
+        kept_L = np.flatnonzero(there_D[code_L])
+        if self.once:
+            _, first = np.unique(set_L[kept_L] * max(1, len(value_D)) + code_L[kept_L], return_index=True)
+            kept_L = kept_L[np.sort(first)]
+        set_K = set_L[kept_L]
+        place_K = np.arange(len(set_K)) - np.searchsorted(set_K, set_K)
+        id_NM = np.full((len(count_N), self.most), PADDING, id_D.dtype)
+        fits_K = place_K < self.most
+        id_NM[set_K[fits_K], place_K[fits_K]] = id_D[code_L[kept_L[fits_K]]]
+        return id_NM
 
 
 def encoders(schema: Schema, vocabulary: Callable[[str], list | None], dtype: np.dtype) -> dict[str, Encode]:
     """How the values of each field are encoded, by name.
 
     Args:
-      vocabulary: the values of a table in the order of their ids, from id 2 on; None where values are ids already.
+      vocabulary: the values of a table in the order of their ids, from id 2 on; None where values are ids already. Not
+        asked for a table that needs none.
     """
-    values = {table.name: vocabulary(table.name) for table in schema.tables}
-    known = {table: known_values(value, dtype) for table, value in values.items() if value is not None}
-    ids = {
-        field.name: known.get(field.table)
-        or ready_ids(schema.table(field.table).size, dtype, padding=field.name != schema.item)
-        for field in schema.id_fields
+    known = {table.name: _of_table(table, vocabulary, dtype) for table in schema.tables}
+
+    def of_ids(field: Behaviour | Sparse) -> Encode:
+        table, encode = schema.table(field.table), known[field.table]
+        ready = encode is None
+        encode = encode or ready_ids(table.size, dtype, padding=field.name != schema.item)
+        return EncodeSets(encode, field.most, once=not ready) if field.most else encode
+
+    return {field.name: of_ids(field) for field in schema.id_fields} | {
+        field.name: partial(numbers, missing=field.scale is not None) for field in schema.dense
     }
-    return ids | {field.name: numbers for field in schema.dense}
+
+
+def _of_table(table: Table, vocabulary: Callable[[str], list | None], dtype: np.dtype) -> Encode | None:
+    """How values become ids of a table; None if they are ids already."""
+    if table.edges:
+        return between_edges(table.edges, dtype)
+    if table.seed is not None:
+        return hashed_values(table.size, table.seed, dtype)
+    values = vocabulary(table.name)
+    return None if values is None else known_values(values, dtype)
 
 
 def encode_lists(group: str, given: Mapping[str, Any], fields: Mapping[str, Encode]) -> dict[str, np.ndarray]:
-    """An array [N] for each field of `given`, in the order of `fields`.
+    """An array [N], of sets [N, M], for each field of `given`, in the order of `fields`.
 
     Raises:
       ValueError: a missing or unknown field, lists of different lengths, or a number that is not finite.
@@ -105,7 +194,7 @@ def encode_lists(group: str, given: Mapping[str, Any], fields: Mapping[str, Enco
 
 
 def encode_values(group: str, given: Mapping[str, Any], fields: Mapping[str, Encode]) -> dict[str, np.ndarray]:
-    """An array [1] for the one value of each field; raises as `encode_lists`."""
+    """An array [1], of a set [1, M], for the one value of each field; raises as `encode_lists`."""
     _check_names(group, given, fields)
     # `format` leaves out the position that `Where` is given.
     return {name: fields[name](partial("{}[{!r}]".format, group, name), [given[name]]) for name in fields}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dienjax.channels import kept
-from dienjax.schema import Schema
-from dienjax.serving.encoding import Encode, encode_lists, encode_values, encoders, numbers
+from dienjax.schema import Dense, Field, Schema, shaped
+from dienjax.serving.encoding import Encode, encode_lists, encode_values, encoders
 from dienjax.serving.folder import GRAPHS, Export, read_export
 from dienjax.serving.scorer import Arrays, Scorer
 from dienjax.serving.session import open_session
@@ -27,10 +27,13 @@ Group = Mapping[str, Any]
 class Ranker:
     """An exported model that scores candidates; threads may share one.
 
-    `history` and `candidates` hold a list of values for each behaviour, the history's oldest first. Features of the
-    candidates stand beside them, a list each; `user` holds one value for each feature of the user. Values are those of
-    the log that the model was trained on; None, and a value it never saw, count as unknown. A model trained on
-    ready-made ids takes ids.
+    `history` and `candidates` hold a list of values for each field of an event, the history's oldest first. Features of
+    the candidates stand beside them, a list each; `user` holds one value for each feature of the user. Values are those
+    of the log that the model was trained on; None, and a value it never saw, count as unknown. A model trained on
+    ready-made ids takes ids, except where a table is hashed or has edges.
+
+    Of a set, such as tags, a value is itself a list, in any order; None is empty. A number that was standardised may be
+    None or NaN, missing.
 
     The history is encoded once and remembered, so that the same user's next candidates cost less.
 
@@ -54,10 +57,7 @@ class Ranker:
         encoder, scorer = (self._export.folder / name for name in GRAPHS)
         self._scorer = Scorer(scorer, threads)
         self._history, self._candidates, self._user = _fields(self._export)
-        inputs = {f"hist_{name}": (self._export.ids, (1, -1)) for name in self._history} | {
-            name: (np.dtype(np.float32) if encode is numbers else self._export.ids, (1,))
-            for name, encode in self._user.items()
-        }
+        inputs = _inputs(self._export)
         self._encode_rows = _encoder(open_session(encoder))
         self._encode = lru_cache(cached_users)(_of_bytes(self._encode_rows, inputs))
 
@@ -104,9 +104,10 @@ class Ranker:
     def score_table(self, table: "pa.Table", place: "Place | None" = None) -> "pa.Array":
         """The probability (regression: the prediction) of each row of an Arrow table, float32.
 
-        For each behaviour `b` the column `hist_b` holds a list per row, oldest first (the most recent `max_len` are
-        used), and `b` the candidate, or a list of candidates, which then gets a list of probabilities. Features stand
-        under their names. It is what `dienjax predict` says of the same rows, to 1e-6. No user is remembered.
+        For each field `f` of an event the column `hist_f` holds a list per row, oldest first (the most recent `max_len`
+        are used), and `f` the candidate's, or a list of candidates', which then gets a list of probabilities. Features
+        stand under their names. A set is a list where others have a value. It is what `dienjax predict` says of the
+        same rows, to 1e-6. No user is remembered.
 
         Args:
           place: where the rows come from, for error messages.
@@ -148,7 +149,7 @@ class Ranker:
                 "pass only those, oldest first",
                 stacklevel=3,
             )
-        recent_T = (ids_T[-self.max_len :] for ids_T in hist_T.values())
+        recent_T = (array_T[-self.max_len :] for array_T in hist_T.values())
         states = self._encode(*(array.tobytes() for array in (*recent_T, *user_1.values())))
         return self._scorer(states, {name: array_K[None] for name, array_K in candidate_K.items()})[0]
 
@@ -157,13 +158,22 @@ def _fields(export: Export) -> tuple[dict[str, Encode], dict[str, Encode], dict[
     """How the fields of the history, of the candidates and of the user are encoded, by name."""
     schema = export.schema
     encode = encoders(schema, export.vocabulary, export.ids)
-    history = {b.name: encode[b.name] for b in schema.behaviours}
-    candidates, user = (
-        {f.name: encode[f.name] for f in schema.sparse if f.of == of}
-        | {f.name: encode[f.name] for f in schema.dense if f.of == of}
-        for of in ("candidate", "user")
+    history, candidates, user = (
+        {field.name: encode[field.name] for field in fields}
+        for fields in (schema.stored_fields, schema.side("candidate"), schema.side("user"))
     )
     return history, history | candidates, user
+
+
+def _inputs(export: Export) -> dict[str, tuple[np.dtype, tuple]]:
+    """Dtype and shape of the user encoder's inputs for one user, the history's first, by name."""
+
+    def of_field(field: Field, *axes: int) -> tuple[np.dtype, tuple]:
+        shape, dtype = shaped(field, *axes)
+        return np.dtype(dtype) if isinstance(field, Dense) else export.ids, shape
+
+    history = {f"hist_{f.name}": of_field(f, 1, -1) for f in export.schema.stored_fields}
+    return history | {f.name: of_field(f, 1) for f in export.schema.side("user")}
 
 
 def _encoder(session: Any) -> Callable[[Arrays], Arrays]:

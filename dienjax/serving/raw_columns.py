@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dienjax.errors import nearest
-from dienjax.serving.encoding import Encode, Where, listed
+from dienjax.serving.encoding import Encode, EncodeSets, Where, listed
 
 if TYPE_CHECKING:  # a worker that scores Arrow tables needs no pandas
     import pandas as pd
 
 Raw: TypeAlias = list | pa.ChunkedArray
-"""N rows, each a value or a list of values: Python's where pandas keeps objects, Arrow's elsewhere."""
+"""N rows, each a value, a list of values or of sets of them: Python's where pandas keeps objects, Arrow's elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Encoded:
     """The M encoded values of a column, row after row.
 
     Attributes:
+      value_M: [M], of sets [M, ...].
       length_N: how many values each row holds; None if each holds one.
     """
 
@@ -89,23 +90,38 @@ def encoded(name: str, raw: Raw, lists: bool, encode: Encode, place: Place = PRE
       ValueError: a value that `encode` refuses, or a value where a list belongs.
     """
     try:
-        values, length_N = flat(name, raw, place) if lists else (raw, None)
-        where, (distinct, code_M) = _where(name, length_N, place), _distinct(name, values, place)
-        value_D = encode(lambda d: where(int(np.argmax(code_M == d))), distinct)
+        values, length_N = flat(name, raw, place, _where(name, place)) if lists else (raw, None)
+        counts = [] if length_N is None else [length_N]
+        if not isinstance(encode, EncodeSets):
+            value_D, _, code_M = _each_once(name, values, encode, place, counts)
+            return Encoded(name, value_D[code_M], length_N)
+        values, count_M = flat(name, values, place, _where(name, place, *counts))
+        each_once = _each_once(name, values, encode.encode, place, [*counts, count_M])
+        return Encoded(name, encode.packed(*each_once, count_M), length_N)
     except TypeError as error:  # the table is of the right type, its content is not
         raise ValueError(str(error)) from error
-    return Encoded(name, value_D[code_M], length_N)
 
 
-def flat(name: str, raw: Raw, place: Place) -> tuple[Raw, np.ndarray]:
-    """The values of all lists one after the other, and how many each row holds.
+def _each_once(
+    name: str, values: Raw, encode: Encode, place: Place, counts: list[np.ndarray]
+) -> tuple[np.ndarray, list, np.ndarray]:
+    """The distinct values, encoded and as they are, and each value's position among them."""
+    where, (distinct, code_V) = _where(name, place, *counts), _distinct(name, values, place)
+    return encode(lambda d: where(int(np.argmax(code_V == d))), distinct), distinct, code_V
+
+
+def flat(name: str, raw: Raw, place: Place, where: Where) -> tuple[Raw, np.ndarray]:
+    """The values of all lists one after the other, and how many each holds.
+
+    Args:
+      where: names the list at a position.
 
     Raises:
       ValueError: the column holds no lists.
       TypeError: a Python value where a list belongs.
     """
     if isinstance(raw, list):
-        rows = [[] if row is None else listed(f"{place.row(n)} of column {name!r}", row) for n, row in enumerate(raw)]
+        rows = [[] if row is None else listed(where(n), row) for n, row in enumerate(raw)]
         return list(chain.from_iterable(rows)), np.fromiter(map(len, rows), np.int64, len(rows))
     if pa.types.is_null(raw.type):
         raw = raw.cast(pa.list_(pa.null()))
@@ -166,15 +182,22 @@ def _is_list(type: pa.DataType) -> bool:
     return any(check(type) for check in is_list)
 
 
-def _where(name: str, length_N: np.ndarray | None, place: Place) -> Where:
-    """The name of the value at a position of the column, for error messages."""
+def _where(name: str, place: Place, *counts: np.ndarray) -> Where:
+    """The name of the value at a position of the column, for error messages.
+
+    Args:
+      counts: how many values each row holds, and of a column of sets after it how many each set holds.
+    """
+    ends = [np.cumsum(count_N) for count_N in counts]
 
     def where(position: int) -> str:
-        if length_N is None:
-            return f"{place.row(position)} of column {name!r}"
-        row = int(np.searchsorted(np.cumsum(length_N), position, side="right"))
-        value = position - length_N[:row].sum()
-        return f"{place.name}: value {value} in row {place.first + row} of column {name!r}"
+        names = ["value"] if len(counts) < 2 else ["set", "value"]
+        within = []
+        for what, count_N, end_N in zip(reversed(names), reversed(counts), reversed(ends), strict=False):
+            n = int(np.searchsorted(end_N, position, side="right"))
+            within.append(f"{what} {position - end_N[n] + count_N[n]}")
+            position = n
+        return f"{place.name}: {' in '.join([*within, f'row {place.first + position}'])} of column {name!r}"
 
     return where
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from dienjax.channels import kept
-from dienjax.schema import Dense, Schema, Sparse
+from dienjax.schema import Schema
 from dienjax.serving.encoding import Encode
 from dienjax.serving.raw_columns import PREDICT, Encoded, Place, encoded, holds_lists, raw_columns
 
@@ -21,7 +21,7 @@ class Rows:
     """N encoded rows.
 
     Attributes:
-      history: the columns `hist_<behaviour>`, the item's first; each row holds a list.
+      history: the columns `hist_<field>` of the events, the item's first; each row holds a list.
       user: the features of the users, one value a row.
       candidate: the columns of the candidates, the item's first; either all hold lists or none does.
     """
@@ -51,7 +51,12 @@ class Rows:
 
 def column_names(schema: Schema) -> list[str]:
     """The columns that a table of rows has."""
-    return [*(f"hist_{b.name}" for b in schema.behaviours), *schema.field_names]
+    return [*(f"hist_{f.name}" for f in schema.stored_fields), *_shown(schema), *(f.name for f in schema.side("user"))]
+
+
+def _shown(schema: Schema) -> list[str]:
+    """The columns of the candidates."""
+    return [f.name for f in (*schema.stored_fields, *schema.side("candidate"))]
 
 
 def encoded_rows(
@@ -68,12 +73,10 @@ def encoded_rows(
     """
     raw = raw_columns(table, column_names(schema), place)
     lists = holds_lists(raw[schema.item])
-    fields: tuple[Sparse | Dense, ...] = (*schema.sparse, *schema.dense)
-    shown = [b.name for b in schema.behaviours] + [f.name for f in fields if f.of == "candidate"]
     rows = Rows(
-        [encoded(f"hist_{b.name}", raw[f"hist_{b.name}"], True, encode[b.name], place) for b in schema.behaviours],
-        [encoded(f.name, raw[f.name], False, encode[f.name], place) for f in fields if f.of == "user"],
-        [encoded(name, raw[name], lists, encode[name], place) for name in shown],
+        [encoded(f"hist_{f.name}", raw[f"hist_{f.name}"], True, encode[f.name], place) for f in schema.stored_fields],
+        [encoded(f.name, raw[f.name], False, encode[f.name], place) for f in schema.side("user")],
+        [encoded(name, raw[name], lists, encode[name], place) for name in _shown(schema)],
     )
     _check_lengths(rows.history, "behaviours", place)
     if schema.channels:

@@ -196,7 +196,7 @@ def next_logits(
 
     Args:
       state_NH: states of the interest extractor, or of each field's, by the name of the module as in `Intermediates`.
-      id_V: the ids of the behaviours by name.
+      id_V: the ids [V] of the behaviours, of sets [V, M], and the numbers [V] of these events, by name.
       variables: as for `explain`.
 
     Raises:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -94,8 +95,12 @@ def longest_list(parts: Sequence[Part], column: str) -> int:
       ValueError: a file is damaged, or the column holds no lists.
     """
     batches = ((part, batch) for part in parts for batch in _batches(part, [column]))
-    lengths = (flat(column, pa.chunked_array(batch.columns), part.place())[1] for part, batch in batches)
+    lengths = (_lengths(column, part, batch) for part, batch in batches)
     return max(chain([1], (int(length_N.max()) for length_N in lengths if len(length_N))))
+
+
+def _lengths(column: str, part: Part, batch: pa.RecordBatch) -> np.ndarray:
+    return flat(column, pa.chunked_array(batch.columns), part.place(), part.place().row)[1]
 
 
 def _found(source: Path) -> tuple[Path, list[Path]]:

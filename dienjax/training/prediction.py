@@ -33,15 +33,19 @@ def predict(
 ) -> pd.DataFrame:
     """The frame with a column `probability` (regression: `prediction`).
 
-    For each behaviour `b` of the run: `hist_b` holds a list of values per row, oldest first (the most recent
-    `data.max_len`, or those that the channels keep, are used), and `b` the candidate, or a list of candidates, which
-    then gets a list of probabilities. User and context features stand under their names. Values are those of the log
-    the run was trained on, read as `dienjax.serving.Ranker` reads them; None, and a value it never saw, count as
-    unknown. A run trained on ready-made ids takes ids.
+    For each field `f` of an event, such as the item: `hist_f` holds a list of values per row, oldest first (the most
+    recent `data.max_len`, or those that the channels keep, are used), and `f` the candidate's, or a list of
+    candidates', which then gets a list of probabilities. User and context features stand under their names. Values are
+    those of the log the run was trained on, read as `dienjax.serving.Ranker` reads them; None, and a value it never
+    saw, count as unknown. A run trained on ready-made ids takes ids, except where a table is hashed or has edges.
+
+    A set, such as tags, is a list where other fields have a value: `hist_tags` holds lists of lists, and so does `tags`
+    where a row has several candidates; None is an empty set. A number that was standardised may be None or NaN,
+    missing, in a list too.
 
     What pandas marks as missing is None too, and so is NaN in a column of floats or objects, which have no other word
-    for it. NaN in a list is an error, and so is a float beyond 2**53 where the log held whole numbers: it may stand for
-    several; a column of type Int64 holds both.
+    for it. NaN in a list of other values is an error, and so is a float beyond 2**53 where the log held whole numbers:
+    it may stand for several; a column of type Int64 holds both.
 
     Tables of similar size share their compiled programs: rows, candidates and histories are padded to powers of two, at
     most `data.batch_size` rows and `data.max_len` behaviours, or to the lengths in `data.lengths`. A table of more than
@@ -170,14 +174,14 @@ def table_arrays(
 
 
 def _padded(column: Encoded, most: int) -> np.ndarray:
-    """[N], or where rows hold lists [N, most]: the last values of each, right-padded."""
+    """[N, ...], or where rows hold lists [N, most, ...]: the last values of each, right-padded."""
     if column.length_N is None:
         return column.value_M
     return cut(column, column.end_N - column.length_N, column.end_N, most)
 
 
 def cut(column: Encoded, start_B: np.ndarray, end_B: np.ndarray, most: int) -> np.ndarray:
-    """[B, most]: the last of the values from start to end, right-padded with 0."""
+    """[B, most, ...]: the last of the values from start to end, right-padded with 0."""
     if not len(column.value_M):
-        return np.zeros((len(end_B), most), column.value_M.dtype)
+        return np.zeros((len(end_B), most, *column.value_M.shape[1:]), column.value_M.dtype)
     return windows(column.value_M, start_B, end_B, most)

@@ -21,7 +21,7 @@ def check_data(config: Config, train: Loader, valid: Loader | None) -> None:
       ValueError: the auxiliary loss has no negatives, or a label of a binary task is not 0 or 1.
     """
     if config.auxiliary and train.dataset.rows(np.arange(1), train.lengths[-1], 0).negative is None:
-        columns = ", ".join(f"neg_hist_{b.name}" for b in train.dataset.schema.behaviours)
+        columns = ", ".join(f"neg_hist_{f.name}" for f in train.dataset.schema.event_fields)
         raise ValueError(
             f"fit: the training data has no negative histories, but the auxiliary loss of {config.model.name} needs "
             f"them: give the columns {columns}, or set loss.alpha=0 to train without that loss"

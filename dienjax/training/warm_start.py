@@ -52,11 +52,15 @@ def carry_weights(source: Run | str | Path, new: Run) -> None:
 def match_rows(old: Run, new: Run) -> dict[str, np.ndarray]:
     """The row map of each table that both runs have: by value, or by id if neither run has a vocabulary.
 
+    A table that is hashed or has edges is mapped by id: it must be so in both, with the same seed, size or edges.
+
     A table of ready-made ids that has shrunk gets none: it is unknown which of its rows are left.
 
     Raises:
-      ValueError: only one of the runs has a vocabulary, or a table holds numbers in one and strings in the other.
+      ValueError: only one of the runs has a vocabulary, or a table holds numbers in one and strings in the other, or
+        has ids of other hashes or edges.
     """
+    _check_sources(old.schema, new.schema, old.path)
     if old.has_vocabulary != new.has_vocabulary:
         got, other = ("values", "ready-made ids") if old.has_vocabulary else ("ready-made ids", "values")
         raise ValueError(
@@ -69,8 +73,25 @@ def match_rows(old: Run, new: Run) -> dict[str, np.ndarray]:
         return {t.name: rows_by_id(size[t.name], t.size) for t in both if t.size >= size[t.name]}
     return {
         t.name: rows_by_value(old.vocabulary(t.name), new.vocabulary(t.name), t.size, f"table {t.name!r} of {old.path}")
+        if t.has_vocabulary
+        else rows_by_id(t.size, t.size)
         for t in both
     }
+
+
+def _check_sources(old: Schema, new: Schema, path: Path) -> None:
+    """Refuse tables whose ids come from other hashes or edges: none of their rows means what it did."""
+    before = {t.name: t for t in old.tables}
+    for now in new.tables:
+        was = before.get(now.name, now)
+        if was.has_vocabulary and now.has_vocabulary:
+            continue
+        if (was.edges, was.seed, was.size) != (now.edges, now.seed, now.size):
+            raise ValueError(
+                f"table {now.name!r} of {path} has {was.size} rows, seed {was.seed} and edges {was.edges}, that of the "
+                f"new data {now.size}, {now.seed} and {now.edges}; expected the same: prepare the new log with --like "
+                "the store of that run, or train from the start, without --init-from"
+            )
 
 
 def rows_by_value(old: pd.DataFrame, new: pd.DataFrame, size: int, where: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Every compared variant of the four models."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -7,10 +8,12 @@ from experiments.crosscheck_torch.variants import (
     FIELDS,
     FIELDS_DENSE,
     ITEM_ONLY,
+    LARGEST_OF_SET,
     MIXED,
     ONE_FIELD,
     PLAIN,
     PROFILE,
+    SETS,
     SHARED,
     Features,
     Variant,
@@ -109,6 +112,8 @@ VARIANTS = (
     deepctr_torch_din("item and category", PLAIN),
     deepctr_torch_din("context columns", MIXED),
     deepctr_torch_din("shared embedding_name", SHARED),
+    deepctr_torch_din("sets: mean and sum", SETS),
+    replace(deepctr_torch_din("sets: max", LARGEST_OF_SET), empty_sets=False, remark="no empty sets, see below"),
     *(_kind(kind, softmax) for kind, softmax in product(KINDS, (True, False))),
     deepctr_torch_dien("AUGRU, no negatives", alpha=0.0),
     deepctr_torch_dien("AUGRU, Dice attention", attention="dice"),
@@ -119,6 +124,7 @@ VARIANTS = (
     torch_rechub_din("softmax off (its default)", FIELDS),
     torch_rechub_din("softmax on", FIELDS, softmax=True),
     torch_rechub_din("two attention layers, one field", ONE_FIELD, dims=(6, 4)),
+    torch_rechub_din("sets: mean and sum", SETS),
     torch_rechub_dien("two fields", FIELDS),
     torch_rechub_dien("one field", ONE_FIELD),
     torch_rechub_dien("two fields, dense, context", FIELDS_DENSE),

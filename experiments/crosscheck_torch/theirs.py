@@ -63,7 +63,14 @@ def deepctr_torch_columns(features: Features, slots: int, negatives: bool) -> li
         rows = table[name]
         return SparseFeat(prefix + name, rows.size, embedding_dim=rows.dim, embedding_name=rows.name)
 
-    columns = [sparse(name) if name in table else DenseFeat(name, 1) for name in features.columns]
+    sets = {f.name: f for f in schema.sparse if f.most}
+
+    def column(name: str) -> Any:
+        if name in sets:
+            return VarLenSparseFeat(sparse(name), sets[name].most, combiner=sets[name].pool)
+        return sparse(name) if name in table else DenseFeat(name, 1)
+
+    columns = [column(name) for name in features.columns]
     for prefix in ("hist_", "neg_hist_") if negatives else ("hist_",):
         behaviours = [b.name for b in schema.behaviours]
         columns += [VarLenSparseFeat(sparse(name, prefix), slots, length_name="seq_length") for name in behaviours]
@@ -84,10 +91,18 @@ def torch_rechub_features(features: Features, padding_idx: bool) -> tuple[list[A
             for b in schema.behaviours
         ]
 
-    others = [
-        SparseFeature(name, table[name].size, table[name].dim) if name in table else DenseFeature(name)
-        for name in features.columns[len(schema.behaviours) :]
-    ]
+    sets = {f.name: f for f in schema.sparse if f.most}
+
+    def other(name: str) -> Any:
+        if name not in table:
+            return DenseFeature(name)
+        rows = table[name]
+        if name not in sets:
+            return SparseFeature(name, rows.size, rows.dim)
+        owner = None if rows.name not in {b.name for b in schema.behaviours} else rows.name
+        return SequenceFeature(name, rows.size, rows.dim, sets[name].pool, shared_with=owner, padding_idx=0)
+
+    others = [other(name) for name in features.columns[len(schema.behaviours) :]]
     target = [SparseFeature(b.name, table[b.name].size, table[b.name].dim, **padding) for b in schema.behaviours]
     return others, sequences("hist_"), sequences("neg_hist_"), target
 

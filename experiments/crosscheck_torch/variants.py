@@ -73,13 +73,30 @@ FIELDS_DENSE = Features(
     ),
     ("item", "category", "slot", "user", "price", "age"),
 )
+SETS = Features(  # pooled sets of the user and the candidate, one in the table of the item
+    Schema(
+        _tables(item=4, category=4, user=4, tags=4),
+        ITEM_CATEGORY,
+        (
+            Sparse("user"),
+            Sparse("favourites", "item", most=3, pool="sum"),
+            Sparse("tags", of="candidate", most=4),
+        ),
+    ),
+    ("item", "category", "favourites", "user", "tags"),
+)
+LARGEST_OF_SET = Features(
+    Schema(_tables(item=4, tags=4), (Behaviour("item"),), (Sparse("tags", most=3, pool="max"),)),
+    ("tags", "item"),
+)
 
 
 @dataclass(frozen=True)
 class Variant:
     """One model of one library: the arguments of its constructor, and the options that read its weights.
 
-    `empty` is False if the library treats a row without history differently: its batches then have none.
+    `empty` is False if the library treats a row without history differently: its batches then have none. Likewise
+    `empty_sets`.
     `padding_idx` sets torch-rechub's padding_idx=0, as the docstring of its DIEN demands.
     """
 
@@ -92,6 +109,7 @@ class Variant:
     alpha: float = 0.0
     empty: bool = True
     padding_idx: bool = False
+    empty_sets: bool = True
     remark: str = ""
 
     @property
@@ -111,11 +129,16 @@ class Variant:
     def batch(self, seed: int) -> Batch:
         """A random batch for this model; the lengths are in another order for each seed."""
         lengths = np.random.default_rng(seed).permutation(self.lengths())
-        return random_batch(self.features.schema, lengths, T, seed, self.negatives)
+        return random_batch(self.features.schema, lengths, T, seed, self.negatives, self.empty_sets)
 
 
-def random_batch(schema: Schema, lengths: Sequence[int], T: int, seed: int, negatives: bool = False) -> Batch:
-    """A row with one candidate per length; every id is drawn from all rows of its table but the padding row."""
+def random_batch(
+    schema: Schema, lengths: Sequence[int], T: int, seed: int, negatives: bool = False, empty_sets: bool = True
+) -> Batch:
+    """A row with one candidate per length; every id is drawn from all rows of its table but the padding row.
+
+    A set has any number of them, none only with `empty_sets`.
+    """
     rng = np.random.default_rng(seed)
     sizes, B = schema.sizes(), len(lengths)
     mask_BT = np.arange(T) < np.asarray(lengths)[:, None]
@@ -126,8 +149,14 @@ def random_batch(schema: Schema, lengths: Sequence[int], T: int, seed: int, nega
     def histories() -> dict[str, np.ndarray]:
         return {b.name: np.where(mask_BT, ids(b.name, mask_BT.shape), np.int32(0)) for b in schema.behaviours}
 
+    def of_field(field: Sparse, shape: tuple[int, ...]) -> np.ndarray:
+        if not field.most:
+            return ids(field.name, shape)
+        count = rng.integers(0 if empty_sets else 1, field.most + 1, (*shape, 1))
+        return np.where(np.arange(field.most) < count, ids(field.name, (*shape, field.most)), np.int32(0))
+
     def features(side: str, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-        arrays = {f.name: ids(f.name, shape) for f in schema.sparse if f.of == side}
+        arrays = {f.name: of_field(f, shape) for f in schema.sparse if f.of == side}
         return arrays | {f.name: rng.normal(size=shape).astype(np.float32) for f in schema.dense if f.of == side}
 
     return Batch(

@@ -15,7 +15,10 @@ for module, package in (
 TITLES = [
     ("deepctr-torch", "DIN", "softmax off, Dice (its defaults)"),
     ("deepctr-torch", "DIEN", "AUGRU, softmax on"),
+    ("deepctr-torch", "DIN", "sets: mean and sum"),
+    ("deepctr-torch", "DIN", "sets: max"),
     ("torch-rechub", "DIN", "softmax off (its default)"),
+    ("torch-rechub", "DIN", "sets: mean and sum"),
     ("torch-rechub", "DIEN", "two fields, dense, context"),
 ]
 

@@ -199,3 +199,19 @@ def test_what_a_resumed_run_started_from(old, tmp_path):
         check_origin(new, tmp_path)
     with pytest.raises(ValueError, match="it started from fresh weights"):
         check_origin(old, new)
+
+
+def test_rows_of_hashes_and_edges_are_carried_by_id(tmp_path):
+    def fields(seed=0, edges=(1.0, 2.5), size=20):
+        tables = (Table("item", 5), Table("site", size, seed=seed), Table("stars", 3 + len(edges), edges=edges))
+        return Schema(tables, (Behaviour("item"), Behaviour("site"), Behaviour("stars")))
+
+    old = create(tmp_path / "old", {"item": ITEMS}, fields=fields())
+    rows = match_rows(old, create(tmp_path / "new", {"item": ["c", "x", "b"]}, fields=fields()))
+    assert rows["item"].tolist() == [0, 1, 4, FRESH, 2]
+    assert rows["site"].tolist() == list(range(20)) and rows["stars"].tolist() == list(range(5))
+    for n, changed in enumerate(({"seed": 1}, {"size": 21}, {"edges": (1.0, 3.0)}, {"seed": None})):
+        new = create(tmp_path / f"{n}", {"item": ITEMS}, fields=fields(**changed))
+        name = "stars" if "edges" in changed else "site"
+        with pytest.raises(ValueError, match=rf"table '{name}' of .*/old has .* expected the same: prepare .* --like"):
+            match_rows(old, new)
