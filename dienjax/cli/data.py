@@ -4,12 +4,13 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from dienjax.cli.arguments import Columns, dumps
 
 Files = Annotated[tuple[str, ...], arg(metavar="FILE...")]
 Column = Annotated[str, arg(metavar="COLUMN")]
+Time = Literal["gap", "next_gap", "position", "hour", "weekday"]
 Expression = Annotated[str | None, arg(metavar="COLUMN|EXPRESSION")]
 
 
@@ -27,6 +28,7 @@ def prepare(
     label: Expression = None,
     context: Annotated[Columns, arg(metavar="COLUMN")] = (),
     dense: Annotated[Columns, arg(metavar="COLUMN")] = (),
+    time_fields: Annotated[UseAppendAction[tuple[Time, ...]], arg(name="time-field")] = (),
     min_count: int = 1,
     drop_duplicates: bool = False,
     like: Annotated[Path | None, arg(metavar="STORE")] = None,
@@ -64,6 +66,8 @@ def prepare(
       label: column or expression of the impressions: 0 or 1 (clicked), or a number for regression.
       context: column of the impressions whose values get ids, such as the position; may be given again.
       dense: column of the impressions that holds numbers; may be given again.
+      time_fields: a field of every event that its time gives: gap (how long before the candidate), next_gap (to the
+        next event), position (from the end), hour, weekday (UTC); may be given again.
       min_count: an item or attribute that stands in fewer training rows is unknown.
       drop_duplicates: keep only the first of events of equal user, time and item.
       like: an earlier store, whose values keep their ids; new values are unknown.
@@ -84,7 +88,7 @@ def prepare(
     store = make_store(
         list(events), out, user=user, item=item, time=time, attributes=attributes, user_attributes=user_attributes,
         protocol=protocol, hist_label=hist_label, impressions=list(impressions) or None, label=label, context=context,
-        dense=dense, min_count=min_count, drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine,
+        dense=dense, time_fields=time_fields, min_count=min_count, drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine,
         seed=seed, test_fraction=test_fraction, valid_fraction=valid_fraction, user_id=user_id, force=force,
         progress=not quiet,
     )  # fmt: skip

@@ -177,7 +177,7 @@ def _convert(serving: Sequence[Graph], variables: Any, folder: Path, ids: Ids, m
 
 def _write_vocabularies(run: Run, folder: Path) -> None:
     folder.mkdir()
-    for table in run.schema.tables:
+    for table in (t for t in run.schema.tables if t.has_vocabulary):
         values = run.vocabulary(table.name)["value"].tolist()
         if not set(map(type, values)) <= {str, bool, int, float}:
             values = [str(value) for value in values]  # dates, which JSON does not know

@@ -68,9 +68,10 @@ def _check_order(store: Store) -> None:
 
 
 def _check_ids(store: Store) -> None:
-    columns = [(f"events/{b.name}.npy", b.table, store.events[b.name]) for b in store.schema.behaviours]
+    behaviours = [b for b in store.schema.behaviours if not b.time]
+    columns = [(f"events/{b.name}.npy", b.table, store.events[b.name]) for b in behaviours]
     columns += [(f"users/{f.name}.npy", f.table, store.users[f.name]) for f in id_fields(store, "user")]
-    of_candidates: list[Behaviour | Sparse] = [*store.schema.behaviours, *id_fields(store, "candidate")]
+    of_candidates: list[Behaviour | Sparse] = [*behaviours, *id_fields(store, "candidate")]
     for name, shown in _shown(store):
         columns += [(f"splits/{name}/candidate/{f.name}.npy", f.table, shown.field[f.name]) for f in of_candidates]
     for file, table, ids in columns:

@@ -22,6 +22,7 @@ from dienjax.preparation.slices import Divided, Slices
 from dienjax.preparation.tables import Sorted, Values
 from dienjax.preparation.vocabulary import Vocabulary, counts, number
 from dienjax.schema import Behaviour, Dense, Schema, Sparse, Table
+from dienjax.time_fields import check_calendar, declared
 
 ONE_EVENT = "users with one event, which have no history"
 REPEATED = "events of the same user, time and item as an earlier row"
@@ -63,9 +64,12 @@ def build_store(
         minimum = 1 if of_user else settings.min_count
         vocabulary[name] = _numbered(name, values[name].to_pandas(), count_V, minimum, settings)
 
+    tables, of_time = declared(fields.times)
+    if fields.times and not log.dates:
+        check_calendar(fields.times, max(float(part.max()) for part in blocks(log.time_R)))
     schema = Schema(
-        tables=tuple(Table(name, v.size, digest=v.digest) for name, v in vocabulary.items()),
-        behaviours=tuple(Behaviour(name) for name in fields.behaviours),
+        tables=(*(Table(name, v.size, digest=v.digest) for name, v in vocabulary.items()), *tables),
+        behaviours=(*(Behaviour(name) for name in fields.behaviours), *of_time),
         sparse=(*(Sparse(name) for name in code_U), *(Sparse(name, of="candidate") for name in fields.context)),
         dense=tuple(Dense(name, of="candidate") for name in fields.dense),
     )
@@ -164,7 +168,8 @@ def _check_like(schema: Schema, settings: Settings) -> None:
     if settings.like is None:
         return
     earlier = settings.like.schema
-    sized = Schema(tuple(earlier.table(t.name) for t in schema.tables), schema.behaviours, schema.sparse, schema.dense)
+    known = {t.name: t for t in earlier.tables}
+    sized = Schema(tuple(known.get(t.name, t) for t in schema.tables), schema.behaviours, schema.sparse, schema.dense)
     if difference := sized.difference(earlier):
         raise ValueError(
             f"prepare: the fields differ from those of {settings.like.path}; - new store, + earlier store:\n"

@@ -16,8 +16,10 @@ from dienjax.preparation.settings import Fields, Settings
 from dienjax.preparation.sort import Engine, sort_tables
 from dienjax.preparation.splits import Fractions, Protocol
 from dienjax.preparation.tables import Table
+from dienjax.schema import Time
 from dienjax.storage.folders import check_free, is_empty
 from dienjax.storage.leftovers import hidden
+from dienjax.time_fields import declared
 
 
 def prepare(
@@ -35,6 +37,7 @@ def prepare(
     label: str | None = None,
     context: Sequence[str] = (),
     dense: Sequence[str] = (),
+    time_fields: Sequence[Time] = (),
     min_count: int = 1,
     drop_duplicates: bool = False,
     like: Store | str | Path | None = None,
@@ -74,6 +77,8 @@ def prepare(
       label: a column or expression of the impressions: 0 or 1, or any number for regression.
       context: columns of the impressions whose values get ids, such as a position or a page.
       dense: columns of the impressions that hold numbers, used as they are.
+      time_fields: derived fields of every event, of those in `dienjax.time_fields`: gap, next_gap, position, hour,
+        weekday; the last two need dates, or seconds since 1970. The store keeps nothing for them but their edges.
       min_count: an item or attribute value in fewer training rows than this is unknown.
       drop_duplicates: whether to keep only the first of several events of equal user, time and item.
       like: an earlier store: its values keep their ids, and new values are unknown.
@@ -106,7 +111,7 @@ def prepare(
     if earlier is not None:
         earlier.verify()
     settings = Settings(protocol, fractions, min_count, drop_duplicates, earlier, grow, user_id)
-    fields = Fields(user, item, time, *map(tuple, (attributes, user_attributes, context, dense)))
+    fields = Fields(user, item, time, *map(tuple, (attributes, user_attributes, context, dense, time_fields)))
     _check(settings, fields, impressions is not None, label, engine)
 
     of_shown: tuple[str, ...] = ()
@@ -167,7 +172,14 @@ def _check(settings: Settings, fields: Fields, has_impressions: bool, label: str
         # With the vocabularies of an earlier store a log may be all test.
         if not (0 <= fraction < 1 or (fraction == 1 and settings.like is not None)):
             raise ValueError(f"prepare: {name}={fraction}; expected at least 0 and below 1")
+    of_time, _ = declared(fields.times)
     named = (fields.user, fields.time, *fields.behaviours, *fields.users, *fields.context, *fields.dense)
+    if fields.times and (taken := {"time", "now"} & {*named[2:], fields.user}):
+        raise ValueError(
+            f"prepare: column {min(taken)!r} cannot be a field beside time fields, requests have the times under it: "
+            "rename the column"
+        )
+    named += tuple(table.name for table in of_time)
     for name, count in Counter(named).items():
         if count > 1:
             raise ValueError(f"prepare: column {name!r} is given two roles; give each column one")

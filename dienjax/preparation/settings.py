@@ -4,11 +4,15 @@ from dataclasses import dataclass
 
 from dienjax.data.store import Store
 from dienjax.preparation.splits import Fractions, Protocol
+from dienjax.schema import Time
 
 
 @dataclass(frozen=True)
 class Fields:
-    """The roles of the columns: `attributes` of the event, `users` of the user, context and dense of an impression."""
+    """The roles of the columns: `attributes` of the event, `users` of the user, context and dense of an impression.
+
+    `times` are derived fields of every event, which no column holds.
+    """
 
     user: str
     item: str
@@ -17,6 +21,7 @@ class Fields:
     users: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     dense: tuple[str, ...] = ()
+    times: tuple[Time, ...] = ()
 
     @property
     def behaviours(self) -> tuple[str, ...]:

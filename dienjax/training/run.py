@@ -74,7 +74,7 @@ class Run:
                 write_json(folder / "schema.json", model.schema.to_json())
                 if store is not None:
                     (folder / "vocab").mkdir()
-                    for table in schema.tables:
+                    for table in (t for t in schema.tables if t.has_vocabulary):
                         values = store.vocabulary(table.name)
                         values.to_parquet(folder / "vocab" / f"{table.name}.parquet", index=False)
             # Not in the manifest: a resumed run may get more epochs, people mend the path of a store that moved, and
