@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -32,6 +33,12 @@ EVERY_KIND = Schema(
     ),
 )
 """Sets of ids and numbers on every side, with and without a scale."""
+TIMED = replace(
+    SCHEMA,
+    tables=(*SCHEMA.tables, Table("gap", 9, 3, edges=tuple(2.0**n for n in range(6)))),
+    behaviours=(*SCHEMA.behaviours, Behaviour("gap", time="gap")),
+)
+"""With a field of time."""
 FAST_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """For `jax.jit(compiler_options=...)`: tiny programs spend their time in the compiler."""
 

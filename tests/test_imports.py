@@ -26,8 +26,8 @@ OPTIONAL = {
     "jinja2",
 }
 STAGES = [
-    "errors", "storage", "schema", "ids", "time_fields", "serving", "batch", "data", "preparation", "drawing", "inspection",
-    "models", "training", "report", "interop", "export", "demo", "cli",
+    "errors", "storage", "schema", "ids", "time_fields", "serving", "batch", "data", "preparation", "drawing",
+    "inspection", "models", "training", "report", "interop", "export", "demo", "cli",
 ]  # fmt: skip
 """The rooms of the package in the order in which they build on each other."""
 

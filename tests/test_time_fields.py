@@ -41,7 +41,7 @@ def test_the_ids_of_a_history():
 def test_a_candidate_has_the_first_bucket_and_no_event_of_a_second_ago_shares_it():
     schema = schema_of("gap", "next_gap", "position")
     ids = candidate_ids(schema, np.array([5.5, 1e9]))
-    assert {name: id_X.tolist() for name, id_X in ids.items()} == dict.fromkeys(ids, [FIRST_ID, FIRST_ID])
+    assert {name: id_X.tolist() for name, id_X in ids.items()} == {name: [FIRST_ID] * 2 for name in ids}
     past = history_ids(schema, np.array([4.5]), np.array([5.5]), np.array([1]), np.array([5.5]))
     assert all(id_X.tolist() == [FIRST_ID + 1] for id_X in past.values())
 
@@ -72,5 +72,5 @@ def test_an_unknown_field_is_refused():
 def test_plain_numbers_that_are_no_seconds_have_no_hour(latest):
     check_calendar(["gap", "next_gap", "position"], latest)
     check_calendar(["hour"], 893_286_638)
-    with pytest.raises(ValueError, match="'weekday' of times up to .* expected dates, or seconds since 1970"):
+    with pytest.raises(ValueError, match=r"'weekday' of times up to .* expected dates, or seconds since 1970"):
         check_calendar(["gap", "weekday"], latest)

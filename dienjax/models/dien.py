@@ -10,8 +10,17 @@ from flax import linen as nn
 
 from dienjax.batch import Batch
 from dienjax.models.embedding import Embedded, FeatureEmbedder
-from dienjax.models.fields import Fields, of_fields
-from dienjax.models.layers import MLP, Activation, Attention, AttentionHidden, BatchNorm, Head, TargetAttention
+from dienjax.models.fields import Fields, of_fields, time_field
+from dienjax.models.layers import (
+    MLP,
+    Activation,
+    Attention,
+    AttentionHidden,
+    BatchNorm,
+    Head,
+    TargetAttention,
+    TimeBias,
+)
 from dienjax.models.matmul import Dtype, einsum
 from dienjax.models.min_recurrent import MinRecurrence
 from dienjax.models.output import Auxiliary, Output, tower_input
@@ -55,6 +64,9 @@ class DIEN(nn.Module):
     on its own, as torch-rechub does; `batch_norm="torch"` is nn.BatchNorm1d; `attention="author"` and `head="author"`
     are the query projection and the two outputs of the authors' TensorFlow code.
 
+    `attention_time` names a field of time, such as "gap": its vector times learned weights, so a number for each of its
+    buckets, is added to the attention scores of a behaviour, before the softmax if there is one.
+
     `dtype="bfloat16"` rounds the factors of matrix products, also in gradients. Their sums, and all else (parameters,
     gates, states, softmax, statistics, logits), stay float32; so does the inner product of `auxiliary="inner"`.
     """
@@ -70,6 +82,7 @@ class DIEN(nn.Module):
     attention_hidden: AttentionHidden = (80, 40)
     attention_activation: Activation = "dice"
     attention_batch_norm: BatchNorm = False
+    attention_time: str = ""
     softmax: bool = True
     auxiliary: Literal["mlp", "inner"] = "mlp"
     auxiliary_hidden: Widths = (100, 50)
@@ -117,6 +130,7 @@ class DIEN(nn.Module):
             else Recurrence(width, self.kind, self.gate, evolution_biases, self.dtype, name=f"evolution{field.suffix}")
             for field, width in zip(fields, widths, strict=True)
         ]
+        self.time_bias = TimeBias(name="attention_time") if self.attention_time else None
         self.mlp = MLP(
             self.tower,
             self.tower_activation,
@@ -129,6 +143,8 @@ class DIEN(nn.Module):
 
     @nn.nowrap
     def _check(self) -> None:
+        if self.attention_time:
+            time_field(self.schema, self.attention_time)
         width = of_fields(self.schema, "joined")[0].width
         if self.auxiliary == "inner" and self.state not in (0, width):
             raise ValueError(
@@ -166,7 +182,8 @@ class DIEN(nn.Module):
     def encode(self, e: Embedded) -> jax.Array:
         """What no candidate changes, once per history: the interest states, [B, T, H], all fields side by side.
 
-        For the kind GRU the second GRU is part of it. Of `e` only the history and its mask are read.
+        For the kind GRU the second GRU is part of it, and so is, as one more column, what `attention_time` adds to the
+        attention scores. Of `e` only the history and its mask are read.
         """
         return self._candidate_free(self._extract(e), e)
 
@@ -174,10 +191,13 @@ class DIEN(nn.Module):
         """logit_BK of the candidates, given the encoded history; `e.history_BTE` is not read."""
         interests = []
         ends = list(accumulate(extractor.features for extractor in self.extractors))
+        bias_BT = None
+        if self.time_bias is not None:
+            state_BTH, bias_BT = state_BTH[..., :-1], state_BTH[..., -1]
         states = jnp.split(state_BTH, ends[:-1], axis=-1)
         for i, field in enumerate(of_fields(self.schema, self.fields)):
             query_BKE = field.of(e.candidate_BKE)
-            weight_BKT = self.attentions[i](query_BKE, states[i], e.mask_BK, e.mask_BT, train)
+            weight_BKT = self.attentions[i](query_BKE, states[i], e.mask_BK, e.mask_BT, train, bias_BT)
             if self.kind == "GRU":
                 interests.append(einsum("bkt,bth->bkh", weight_BKT, states[i], self.dtype))
             else:
@@ -205,6 +225,9 @@ class DIEN(nn.Module):
     def _candidate_free(self, states: list[jax.Array], e: Embedded) -> jax.Array:
         if self.kind == "GRU":
             states = [evolve(state_BTH, e.mask_BT) for evolve, state_BTH in zip(self.evolutions, states, strict=True)]
+        if self.time_bias is not None:
+            time_BTD = time_field(self.schema, self.attention_time).of(e.history_BTE)
+            states = [*states, self.time_bias(time_BTD)[..., None]]
         return jnp.concatenate(states, axis=-1)
 
     def _auxiliary(

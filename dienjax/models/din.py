@@ -8,8 +8,8 @@ from flax import linen as nn
 
 from dienjax.batch import Batch
 from dienjax.models.embedding import Embedded, FeatureEmbedder
-from dienjax.models.fields import Fields, of_fields
-from dienjax.models.layers import MLP, Activation, AttentionHidden, BatchNorm, Head, TargetAttention
+from dienjax.models.fields import Fields, of_fields, time_field
+from dienjax.models.layers import MLP, Activation, AttentionHidden, BatchNorm, Head, TargetAttention, TimeBias
 from dienjax.models.matmul import Dtype, einsum
 from dienjax.models.output import Output, tower_input
 from dienjax.models.settings import Share, Widths
@@ -23,6 +23,9 @@ class DIN(nn.Module):
     `padding="torch_rechub"` lets padded behaviours take part, as its DIN does: the result then depends on T.
     `batch_norm="torch"` is nn.BatchNorm1d; `head="author"` has two outputs under a softmax.
 
+    `attention_time` names a field of time, such as "gap": its vector times learned weights, so a number for each of its
+    buckets, is added to the attention scores of a behaviour, before the softmax if there is one.
+
     `dtype="bfloat16"` rounds the factors of matrix products, also in gradients. Their sums, and all else, stay float32.
     """
 
@@ -33,6 +36,7 @@ class DIN(nn.Module):
     attention_hidden: AttentionHidden = (80, 40)
     attention_activation: Activation = "dice"
     attention_batch_norm: BatchNorm = False
+    attention_time: str = ""
     tower: Widths = (200, 80)
     tower_activation: Activation = "dice"
     batch_norm: BatchNorm = False
@@ -54,6 +58,7 @@ class DIN(nn.Module):
             )
             for field in of_fields(self.schema, self.fields)
         ]
+        self.time_bias = TimeBias(name="attention_time") if self.attention_time else None
         self.mlp = MLP(
             self.tower,
             self.tower_activation,
@@ -80,10 +85,13 @@ class DIN(nn.Module):
     def score(self, state_BTE: jax.Array, e: Embedded, train: bool = False) -> jax.Array:
         """logit_BK of the candidates, given an encoded history; `e.history_BTE` is not read."""
         mask_BT = e.mask_BT if self.padding == "masked" else jnp.ones_like(e.mask_BT)
+        bias_BT = None
+        if self.time_bias is not None:
+            bias_BT = self.time_bias(time_field(self.schema, self.attention_time).of(state_BTE))
         interests = []
         for field, attention in zip(of_fields(self.schema, self.fields), self.attentions, strict=True):
             key_BTE = field.of(state_BTE)
-            weight_BKT = attention(field.of(e.candidate_BKE), key_BTE, e.mask_BK, mask_BT, train)
+            weight_BKT = attention(field.of(e.candidate_BKE), key_BTE, e.mask_BK, mask_BT, train, bias_BT)
             interests.append(einsum("bkt,bte->bke", weight_BKT, key_BTE, self.dtype))
         logit_BK: jax.Array = self.mlp(tower_input(interests, e), e.mask_BK, train)
         return logit_BK

@@ -1,10 +1,11 @@
-"""Which behaviour fields an attention or a recurrence sees: all side by side, or each its own."""
+"""Which behaviour fields an attention or a recurrence sees: all side by side, or each its own, or that of a time."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import jax
 
+from dienjax.errors import nearest
 from dienjax.schema import Schema
 
 Fields = Literal["joined", "separate"]
@@ -31,3 +32,18 @@ def of_fields(schema: Schema, fields: Fields) -> list[Field]:
         return [Field("", 0, sum(widths))]
     starts = [sum(widths[:i]) for i in range(len(widths))]
     return [Field(f"_{f.name}", s, w) for f, s, w in zip(schema.event_fields, starts, widths, strict=True)]
+
+
+def time_field(schema: Schema, name: str) -> Field:
+    """The field of time of this name.
+
+    Raises:
+      ValueError: the schema has no such field.
+    """
+    times = [f.name for f in schema.time_fields]
+    if name not in times:
+        raise ValueError(
+            f"attention_time={name!r} is no field that is derived from the time; {nearest(name, times)}: prepare the "
+            "log with it (time_fields), or leave attention_time out"
+        )
+    return next(f for f in of_fields(schema, "separate") if f.suffix == f"_{name}")

@@ -111,7 +111,9 @@ def prepare(
     if earlier is not None:
         earlier.verify()
     settings = Settings(protocol, fractions, min_count, drop_duplicates, earlier, grow, user_id)
-    fields = Fields(user, item, time, *map(tuple, (attributes, user_attributes, context, dense, time_fields)))
+    fields = Fields(
+        user, item, time, *map(tuple, (attributes, user_attributes, context, dense)), times=tuple(time_fields)
+    )
     _check(settings, fields, impressions is not None, label, engine)
 
     of_shown: tuple[str, ...] = ()
