@@ -70,17 +70,19 @@ def numbers(where: Where, value_N: list) -> np.ndarray:
 
 
 def encoders(schema: Schema, vocabulary: Callable[[str], list | None], dtype: np.dtype) -> dict[str, Encode]:
-    """How the values of each field are encoded, by name.
+    """How the values of each field are encoded, by name; those of time are not among them (`dienjax.serving.times`).
 
     Args:
       vocabulary: the values of a table in the order of their ids, from id 2 on; None where values are ids already.
     """
-    values = {table.name: vocabulary(table.name) for table in schema.tables}
+    values = {table.name: vocabulary(table.name) for table in schema.tables if table.has_vocabulary}
     known = {table: known_values(value, dtype) for table, value in values.items() if value is not None}
+    of_time = {field.name for field in schema.time_fields}
     ids = {
         field.name: known.get(field.table)
         or ready_ids(schema.table(field.table).size, dtype, padding=field.name != schema.item)
         for field in schema.id_fields
+        if field.name not in of_time
     }
     return ids | {field.name: numbers for field in schema.dense}
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from dienjax.schema import Dense, Schema, Sparse
 from dienjax.serving.encoding import Encode
 from dienjax.serving.raw_columns import PREDICT, Encoded, Place, encoded, holds_lists, raw_columns
+from dienjax.serving.times import NOW, TIME, time_ids, times
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,10 @@ class Rows:
 
 def column_names(schema: Schema) -> list[str]:
     """The columns that a table of rows has."""
-    return [*(f"hist_{b.name}" for b in schema.behaviours), *schema.field_names]
+    of_time = {b.name for b in schema.time_fields}
+    behaviours = [b.name for b in schema.behaviours if not b.time]
+    names = [*(f"hist_{name}" for name in behaviours), *(name for name in schema.field_names if name not in of_time)]
+    return [*names, f"hist_{TIME}", NOW] if of_time else names
 
 
 def encoded_rows(
@@ -59,7 +63,8 @@ def encoded_rows(
     """The rows of a table.
 
     Args:
-      encode: how the values of each field are encoded, by name.
+      encode: how the values of each field are encoded, by name. Fields of time come from the columns `hist_time`, a
+        list of numbers, and `now`.
 
     Raises:
       ValueError: a column that is missing, a value that `encode` refuses or that stands where a list belongs, lists of
@@ -68,17 +73,26 @@ def encoded_rows(
     raw = raw_columns(table, column_names(schema), place)
     lists = holds_lists(raw[schema.item])
     fields: tuple[Sparse | Dense, ...] = (*schema.sparse, *schema.dense)
-    shown = [b.name for b in schema.behaviours] + [f.name for f in fields if f.of == "candidate"]
+    behaviours = [b.name for b in schema.behaviours if not b.time]
+    shown = behaviours + [f.name for f in fields if f.of == "candidate"]
     rows = Rows(
-        [encoded(f"hist_{b.name}", raw[f"hist_{b.name}"], True, encode[b.name], place) for b in schema.behaviours],
+        [encoded(f"hist_{name}", raw[f"hist_{name}"], True, encode[name], place) for name in behaviours],
         [encoded(f.name, raw[f.name], False, encode[f.name], place) for f in fields if f.of == "user"],
         [encoded(name, raw[name], lists, encode[name], place) for name in shown],
     )
-    _check_lengths(rows.history, "behaviours", place)
+    time = [encoded(f"hist_{TIME}", raw[f"hist_{TIME}"], True, times, place)] if schema.time_fields else []
+    _check_lengths([*rows.history, *time], "behaviours", place)
     _check_lengths(rows.candidate, "candidates", place)
     if not rows.count_N.all():  # of no rows all have one
         row = place.row(int(np.argmin(rows.count_N)))
         raise ValueError(f"{row} of column {schema.item!r} has no candidate; expected at least one")
+    for column in time:
+        now_N = encoded(NOW, raw[NOW], False, times, place).value_M
+        dtype = rows.history[0].value_M.dtype
+        history, now = time_ids(schema, column.value_M, rows.length_N, now_N, place.row, dtype)
+        rows.history.extend(Encoded(f"hist_{name}", id_M, column.length_N) for name, id_M in history.items())
+        shown_N = rows.candidate[0].length_N
+        rows.candidate.extend(Encoded(name, np.repeat(id_N, rows.count_N), shown_N) for name, id_N in now.items())
     return rows
 
 

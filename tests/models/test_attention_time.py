@@ -70,7 +70,7 @@ def test_it_starts_at_nothing_and_learns(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_no_term_costs_no_parameter(name):
-    model, timed, variables = both(name)
+    model, _, variables = both(name)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), BATCH))
     assert jax.tree.structure(shapes["params"]) == jax.tree.structure(without(variables)["params"])
 
