@@ -88,9 +88,9 @@ def prepare(
     store = make_store(
         list(events), out, user=user, item=item, time=time, attributes=attributes, user_attributes=user_attributes,
         protocol=protocol, hist_label=hist_label, impressions=list(impressions) or None, label=label, context=context,
-        dense=dense, time_fields=time_fields, min_count=min_count, drop_duplicates=drop_duplicates, like=like, grow=grow,
-        engine=engine, seed=seed, test_fraction=test_fraction, valid_fraction=valid_fraction, user_id=user_id,
-        force=force, progress=not quiet,
+        dense=dense, time_fields=time_fields, min_count=min_count, drop_duplicates=drop_duplicates, like=like,
+        grow=grow, engine=engine, seed=seed, test_fraction=test_fraction, valid_fraction=valid_fraction,
+        user_id=user_id, force=force, progress=not quiet,
     )  # fmt: skip
     print(summary(store))
 

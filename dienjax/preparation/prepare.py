@@ -111,9 +111,8 @@ def prepare(
     if earlier is not None:
         earlier.verify()
     settings = Settings(protocol, fractions, min_count, drop_duplicates, earlier, grow, user_id)
-    fields = Fields(
-        user, item, time, *map(tuple, (attributes, user_attributes, context, dense)), times=tuple(time_fields)
-    )
+    columns_of = (tuple(attributes), tuple(user_attributes), tuple(context), tuple(dense))
+    fields = Fields(user, item, time, *columns_of, tuple(time_fields))
     _check(settings, fields, impressions is not None, label, engine)
 
     of_shown: tuple[str, ...] = ()

@@ -31,13 +31,14 @@ def time_ids(
     length_N: np.ndarray,
     now_N: np.ndarray,
     where: Callable[[int], str],
-    dtype: type,
+    dtype: np.dtype,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The ids [M] of all events of N histories, one history after the other, and those [N] of candidates of now.
 
     Args:
       length_N: how many events each history has.
       where: the name of a row, for error messages.
+      dtype: of the ids.
 
     Raises:
       ValueError: times that do not ascend, or that are after now.
@@ -48,10 +49,12 @@ def time_ids(
     next_M = np.where(place_M == 1, now_M, np.append(time_M, 0)[1:])
     if (wrong_M := next_M < time_M).any():
         m = int(np.argmax(wrong_M))
-        last = place_M[m] == 1
+        after, expected = "", "times that ascend, oldest first"
+        if place_M[m] == 1:
+            after, expected = "now, ", "now at or after the last event"
         raise ValueError(
-            f"{where(int(row_M[m]))}: an event at {time_M[m]:.15g} stands before {'now, ' if last else ''}{next_M[m]:.15g}; "
-            f"expected {'now at or after the last event' if last else 'times that ascend, oldest first'}"
+            f"{where(int(row_M[m]))}: an event at {time_M[m]:.15g} stands before {after}{next_M[m]:.15g}; "
+            f"expected {expected}"
         )
     history = history_ids(schema, time_M, next_M, place_M, now_M)
     now = candidate_ids(schema, now_N)

@@ -72,11 +72,11 @@ def test_an_empty_history_needs_now_alone(timed):
     ("columns", "message"),
     [
         ({"now": [T0 + 8]}, r"row 0: an event at 1000000009 stands before now, 1000000008; expected now at or after"),
-        ({"hist_time": [[T0 + 1, T0]]}, "row 0: an event at .* expected times that ascend, oldest first"),
+        ({"hist_time": [[T0 + 1, T0]]}, r"row 0: an event at .* expected times that ascend, oldest first"),
         ({"hist_time": [[T0, None]]}, "column 'hist_time' is None; expected a time as a finite number"),
         ({"hist_time": [[T0, float("nan")]]}, "column 'hist_time' is nan; expected a time"),
         ({"now": [None]}, "row 0 of column 'now' is None; expected a time"),
-        ({"now": [pd.Timestamp("2026-01-01")]}, "column 'now' .* expected a time as a finite number"),
+        ({"now": [pd.Timestamp("2026-01-01")]}, r"column 'now' .* expected a time as a finite number"),
         ({"hist_time": [[T0]]}, "'hist_time' and 'hist_item' do not hold equally many values in every row"),
         ({"hist_time": [T0]}, "expected a list"),
     ],

@@ -65,19 +65,19 @@ def test_raw_rows_with_their_times_are_predicted_as_the_store_is(timed, trained)
 @pytest.mark.slow
 def test_the_ranker_agrees(timed, trained, tmp_path):
     pytest.importorskip("jax2onnx")
-    from dienjax.export.folder import export
+    from dienjax.export import export_run
     from dienjax.serving import Ranker
 
-    export(trained, tmp_path / "export")
+    export_run(trained, tmp_path / "export")
     ranker, rows = Ranker(tmp_path / "export"), raw(timed)
     want = np.array(predict(trained, rows)["probability"].tolist())
     for row, (_, sample) in zip(want[:20], rows.iterrows(), strict=False):
         history = {"item": sample["hist_item"], "time": sample["hist_time"]}
         got = ranker.score(history, {"item": sample["item"]}, now=sample["now"])
         np.testing.assert_allclose(got, row, atol=1e-5)
-    with pytest.raises(ValueError, match="history: an event at .* stands before now"):
+    with pytest.raises(ValueError, match=r"history: an event at .* stands before now"):
         ranker.score(history, {"item": sample["item"]}, now=0)
-    with pytest.raises(TypeError, match="now is None; expected a time"):
+    with pytest.raises(TypeError, match=r"now is None; expected a time"):
         ranker.score(history, {"item": sample["item"]})
     with pytest.raises(ValueError, match=r"history\['time'\] is missing"):
         ranker.score({"item": sample["hist_item"]}, {"item": sample["item"]}, now=1)
