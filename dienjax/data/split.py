@@ -67,10 +67,10 @@ class StoreSplit:
     def rows(self, index_B: np.ndarray, T: int, epoch: int) -> Batch:
         store = self.store
         user_B, end_B = self.user_N[index_B], self.end_N[index_B]
-        now_B = store.time_E[end_B] if self.shown is None else self.shown.time_N[self.sample_N[index_B]]
+        now_B = self.now(index_B)
         row_BT, mask_BT = window_rows(self.start_N[index_B], end_B, T)
         history: dict[str, Array] = {name: gather(column, row_BT, mask_BT) for name, column in store.events.items()}
-        times: dict[str, Array] = self._times(row_BT, mask_BT, end_B, now_B)
+        times: dict[str, Array] = self.times(row_BT, mask_BT, end_B, now_B)
         negative: dict[str, Array] | None = None
         if self.auxiliary:
             # Slots count back from the end, so neither T nor max_len changes a draw; padded ones need none.
@@ -91,7 +91,13 @@ class StoreSplit:
             hist_label_BT=None if store.hist_label_E is None else gather(store.hist_label_E, row_BT, mask_BT),
         )
 
-    def _times(
+    def now(self, index_B: np.ndarray) -> np.ndarray:
+        """When the candidates of samples are: the time of the target, or of the impression."""
+        if self.shown is not None:
+            return self.shown.time_N[self.sample_N[index_B]]
+        return self.store.time_E[self.end_N[index_B]]
+
+    def times(
         self, row_BT: np.ndarray, mask_BT: np.ndarray, end_B: np.ndarray, now_B: np.ndarray
     ) -> dict[str, np.ndarray]:
         """The fields of time [B, T] of past events: the row after the last may be of the future, so its time is now."""

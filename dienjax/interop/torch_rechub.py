@@ -15,6 +15,7 @@ SCORER = ""
 
 SHARED: dict[str, tuple] = {
     "fields": ("separate",),
+    "attention_time": ("",),
     "tower_activation": ("dice_torch_rechub",),
     "batch_norm": ("torch",),
     "head": ("one",),

@@ -13,7 +13,7 @@ COMPARISONS = 1 << 22
 def baselines(scored: Scored) -> dict[str, np.ndarray]:
     """The score [M] of each ranking, by what it ranks by."""
     schema = scored.store.schema
-    fields = [b.name for b in schema.behaviours[1:]] or [schema.item]
+    fields = [b.name for b in schema.behaviours[1:] if not b.time] or [schema.item]
     return {
         "popularity of the item": popularity(scored.store, scored.candidate(schema.item)),
         **{f"{name}'s share of history": share for name, share in shares_of_history(scored, fields).items()},

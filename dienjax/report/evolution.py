@@ -12,6 +12,7 @@ from dienjax.data.mapped import in_blocks
 from dienjax.data.store import Store
 from dienjax.report.cases import Cases
 from dienjax.report.scored import Scored
+from dienjax.schema import UNKNOWN
 from dienjax.training.evaluation import eval_loader, score
 from dienjax.training.explanation import Explanation, explain, next_logits
 from dienjax.training.placed import eval_step
@@ -116,6 +117,9 @@ def _growth(scored: Scored, variables: Any, cases: Cases) -> np.ndarray:
     start_N = np.maximum(store.offsets[user_N], end_N - run.config.data.max_len)
     event_NT, mask_NT = window_rows(start_N, end_N, max(1, (end_N - start_N).max()))
     columns = {f"hist_{name}": gather(column, event_NT, mask_NT) for name, column in store.events.items()}
+    now_N = scored.dataset.now(cases.row_U[case_N])
+    times = scored.dataset.times(event_NT, mask_NT, end_N, now_N)
+    columns |= {f"hist_{name}": id_NT for name, id_NT in times.items()}
     columns |= {name: value_UK[case_N] for name, value_UK in cases.candidate.items()}
     columns |= {name: column[user_N] for name, column in store.users.items()}
     histories = PaddedArrays(run.schema, columns | {"hist_length": end_N - start_N})
@@ -142,7 +146,10 @@ def _nearest(
 
 
 def frequent_behaviours(store: Store, count: int = FREQUENT) -> dict[str, np.ndarray]:
-    """The items that training saw most often, each with the other fields of its latest event: ids [V] by name."""
+    """The items that training saw most often, each with the other fields of its latest event: ids [V] by name.
+
+    When they would come next is not known: fields of time are unknown.
+    """
     table = next(b.table for b in store.schema.behaviours if b.name == store.schema.item)
     most = store.vocabulary(table).nlargest(count, "count")["id"].to_numpy()
     wanted = np.zeros(store.schema.table(table).size, bool)
@@ -152,4 +159,6 @@ def frequent_behaviours(store: Store, count: int = FREQUENT) -> dict[str, np.nda
         row_E = np.flatnonzero(wanted[id_E])
         row_V[id_E[row_E]] = start + row_E
     row_V = row_V[most]
-    return {name: column[row_V[row_V >= 0]] for name, column in store.events.items()}
+    row_V = row_V[row_V >= 0]
+    known = {name: column[row_V] for name, column in store.events.items()}
+    return known | {f.name: np.full(len(row_V), UNKNOWN, np.int32) for f in store.schema.time_fields}

@@ -70,7 +70,7 @@ def explorer(
         Chart(
             "explorer",
             "Users and their histories",
-            explorer_chart(numbers["users"], [b.name for b in store.schema.behaviours], scored[0].task == "regression"),
+            explorer_chart(numbers["users"], [*store.events], scored[0].task == "regression"),
             "For a user and a candidate that you choose: the events of the history in rows, and in columns what the "
             "model makes of each event",
         ),

@@ -1,6 +1,7 @@
 """The raw values that stand behind ids, for people to read, or the ids themselves in a page that is passed on."""
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ class Names:
     def __init__(self, store: Store, anonymous: bool = False) -> None:
         self.anonymous = anonymous
         self._tables = {f.name: f.table for f in store.schema.id_fields}
-        self._vocabulary = cache(lambda table: store.vocabulary(table)["value"])
+        self._vocabulary = cache(lambda table: _vocabulary(store, table))
         self._users = cache(store.user_values)
         self._unit = cache(lambda: time_span(store)[2])
 
@@ -54,6 +55,17 @@ class Names:
             return [shown_time(time, unit) for time in time_X.tolist()]
         before_X = (time_X[-1:] - time_X).tolist()
         return [f"{time:g} before" if unit == "numbers" else f"{time / DAY:.1f} days before" for time in before_X]
+
+
+def _vocabulary(store: Store, name: str) -> pd.Series:
+    """What stands behind the ids of a table, from id 2 on: a value, or the edges that it lies between."""
+    table = store.schema.table(name)
+    if table.has_vocabulary:
+        return store.vocabulary(name)["value"]
+    if not table.edges:
+        return pd.Series([f"{name} {i}" for i in range(FIRST_ID, table.size)])
+    between = [f"{low:g} to {high:g}" for low, high in pairwise(table.edges)]
+    return pd.Series([f"below {table.edges[0]:g}", *between, f"from {table.edges[-1]:g}"])
 
 
 def _texts(value_V: pd.Series, row_X: np.ndarray) -> list[str]:
