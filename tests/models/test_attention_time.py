@@ -2,11 +2,15 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 import builders
 from dienjax.models import DIEN, DIN
+from dienjax.training import microbatches
 from dienjax.training.explanation import intermediates
+from dienjax.training.losses import LossConfig
+from dienjax.training.step import init_state, make_gradient
 
 SIZES = {"attention_hidden": (4,), "tower": (5,)}
 BATCH = builders.make_batch(schema=builders.TIMED)
@@ -81,3 +85,19 @@ def test_a_field_that_is_no_time_is_refused(kind):
         kind(builders.TIMED, attention_time="category").init(jax.random.key(0), BATCH)
     with pytest.raises(ValueError, match=r"attention_time='gap' is no field .* known names: none: prepare the log"):
         kind(builders.SCHEMA, attention_time="gap").init(jax.random.key(0), builders.make_batch())
+
+
+def test_a_step_in_microbatches_is_that_on_the_whole_batch(monkeypatch):
+    batch = builders.make_batch([i % 5 for i in range(8)], K=2, schema=builders.TIMED)
+    monkeypatch.setattr(microbatches, "LEAST", 4)
+    monkeypatch.setattr(microbatches, "CACHED", 4 * 4 * 2)
+    sizes = {"attention_hidden": (4,), "tower": (5,), "attention_activation": "relu", "tower_activation": "relu"}
+    model = DIEN(builders.TIMED, attention_time="gap", auxiliary_hidden=(4,), **sizes)
+    state = init_state(model, optax.sgd(0.1), batch, jax.random.key(0))
+    params = state.params | {"attention_time": {"weight": np.array([0.3, -0.5, 0.2], np.float32)}}
+    state = state.replace(params=params)
+    part, whole = (
+        jax.jit(make_gradient(model, LossConfig(alpha=0.7), 0.1, platform))(state, batch, jax.random.key(7))
+        for platform in ("cpu", "gpu")
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), part, whole)
