@@ -60,7 +60,7 @@ class Behaviour:
     """A field of every event, such as the item or its category: history, negative and candidate share its table.
 
     With `most` it is a set of up to that many ids, such as tags, whose vectors are pooled; 0: it is one id. With `time`
-    it is derived from when the event was, as `dienjax.data.time_fields` says, and a store does not have it.
+    it is derived from when the event was, as `dienjax.time_fields` says, and a store does not have it.
     """
 
     name: str
@@ -250,6 +250,11 @@ class Schema:
     def stored_fields(self) -> tuple[Behaviour | Dense, ...]:
         """The fields of every event that a log has: those that are not derived from its time."""
         return tuple(f for f in self.event_fields if isinstance(f, Dense) or not f.time)
+
+    @property
+    def time_fields(self) -> tuple[Behaviour, ...]:
+        """The fields of every event that are derived from its time."""
+        return tuple(b for b in self.behaviours if b.time)
 
     def side(self, of: Side) -> tuple[Sparse | Dense, ...]:
         """The fields of a user, or of a candidate alone."""

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -42,6 +43,12 @@ CHANNELS = Schema(
     channels=(Channel("click", (5, 6), most=4), Channel("buy", (8,), most=9), Channel("cart", (7,), most=4)),
 )
 """Every real event is in one of its channels."""
+TIMED = replace(
+    SCHEMA,
+    tables=(*SCHEMA.tables, Table("gap", 9, 3, edges=tuple(2.0**n for n in range(6)))),
+    behaviours=(*SCHEMA.behaviours, Behaviour("gap", time="gap")),
+)
+"""With a field of time."""
 FAST_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """For `jax.jit(compiler_options=...)`: tiny programs spend their time in the compiler."""
 

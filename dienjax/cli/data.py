@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from dienjax.cli.arguments import Columns, by_column, dumps
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Files = Annotated[tuple[str, ...], arg(metavar="FILE...")]
 Column = Annotated[str, arg(metavar="COLUMN")]
+Time = Literal["gap", "next_gap", "position", "hour", "weekday"]
 Expression = Annotated[str | None, arg(metavar="COLUMN|EXPRESSION")]
 
 
@@ -36,6 +37,7 @@ def prepare(
     hash: Annotated[Columns, arg(metavar="COLUMN=SIZE")] = (),
     pool: Annotated[Columns, arg(metavar="COLUMN=mean|sum|max")] = (),
     set_quantile: Annotated[float, arg(metavar="SHARE")] = 0.99,
+    time_fields: Annotated[UseAppendAction[tuple[Time, ...]], arg(name="time-field")] = (),
     min_count: int = 1,
     drop_duplicates: bool = False,
     like: Annotated[Path | None, arg(metavar="STORE")] = None,
@@ -82,6 +84,8 @@ def prepare(
       hash: size of the table of a column whose values shall not be kept, such as item=1000000; may be given again.
       pool: how the vectors of a set become one, such as tags=max, otherwise mean; may be given again.
       set_quantile: share of the sets in the training rows that are not cut; longer ones lose their last values.
+      time_fields: a field of every event that its time gives: gap (how long before the candidate), next_gap (to the
+        next event), position (from the end), hour, weekday (UTC); may be given again.
       min_count: an item or attribute that stands in fewer training rows is unknown; not where it is hashed.
       drop_duplicates: keep only the first of events of equal user, time and item.
       like: an earlier store, whose values keep their ids; new values are unknown.
@@ -103,8 +107,8 @@ def prepare(
         list(events), out, user=user, item=item, time=time, attributes=attributes, user_attributes=user_attributes,
         channels=channels, protocol=protocol, hist_label=hist_label, impressions=list(impressions) or None, label=label,
         context=context, numbers=numbers, user_numbers=user_numbers, dense=dense, hash=by_column("hash", hash, int),
-        pool=cast("dict[str, Pool]", by_column("pool", pool, str)), set_quantile=set_quantile, min_count=min_count,
-        drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine, seed=seed, test_fraction=test_fraction,
+        pool=cast("dict[str, Pool]", by_column("pool", pool, str)), set_quantile=set_quantile, time_fields=time_fields,
+         min_count=min_count,        drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine, seed=seed, test_fraction=test_fraction,
         valid_fraction=valid_fraction, user_id=user_id, force=force, progress=not quiet,
     )  # fmt: skip
     print(summary(store))

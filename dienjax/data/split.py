@@ -7,12 +7,17 @@ from dienjax.channels import numbers
 from dienjax.data.histories import ChannelRows, gather, scatter, window_rows
 from dienjax.data.negatives import CANDIDATE, HISTORY, How, Negatives, Own
 from dienjax.data.store import Store
+from dienjax.schema import PADDING
+from dienjax.time_fields import candidate_ids, history_ids
 
 
 class StoreSplit:
     """One split of a store as a dataset; negatives are drawn anew each epoch.
 
     A split without stored candidates gives K = 1 + `candidates`: the event itself, label 1, then drawn negatives.
+    Fields of time are computed here (`dienjax.time_fields`): a history's from the times of its own events and of the
+    candidate, so from nothing later; a candidate's from its time alone; a negative has those of its behaviour.
+
     Stored candidates of a sample share a row or, if few samples have so many, several rows with the same history;
     `sample_N` is the sample of each row.
 
@@ -69,19 +74,22 @@ class StoreSplit:
     def rows(self, index_B: np.ndarray, T: int, epoch: int) -> Batch:
         store = self.store
         user_B, end_B = self.user_N[index_B], self.end_N[index_B]
+        now_B = self.now(index_B)
         row_BT, mask_BT = self.event_rows(user_B, end_B, T)
         history: dict[str, Array] = {name: gather(column, row_BT, mask_BT) for name, column in store.events.items()}
+        times: dict[str, Array] = self.times(row_BT, mask_BT, now_B)
         negative: dict[str, Array] | None = None
         if self.auxiliary:
             # Slots count back from the end, so neither T nor max_len changes a draw; padded ones need none.
             row_M, sample_M = row_BT[mask_BT], np.repeat(np.arange(len(index_B)), mask_BT.sum(axis=1))
             slot_M1, item_M1 = (end_B[sample_M] - row_M)[:, None], np.take(store.raw_item_E, row_M)[:, None]
             drawn = self.negatives.draw(epoch, HISTORY, index_B[sample_M], user_B[sample_M], slot_M1, item_M1)
-            negative = {name: scatter(value, mask_BT) for name, value in self._fields(*drawn).items()}
+            negative = {name: scatter(value, mask_BT) for name, value in self._fields(*drawn).items()} | times
         candidate, label_BK, mask_BK = self._candidates(index_B, user_B, end_B, epoch)
+        candidate |= {name: id_B[:, None] * mask_BK for name, id_B in candidate_ids(self.schema, now_B).items()}
         return Batch(
             user={name: column[user_B] for name, column in store.users.items()},
-            history=history,
+            history=history | times,
             candidate=candidate,
             mask_BT=mask_BT,
             mask_BK=mask_BK,
@@ -97,6 +105,22 @@ class StoreSplit:
         if self.channels:
             return self.channels.window_rows(start_B, end_B, T)
         return window_rows(np.maximum(start_B, end_B - self.max_len), end_B, T)
+
+    def now(self, index_B: np.ndarray) -> np.ndarray:
+        """When the candidates of samples are: the time of the target, or of the impression."""
+        if self.shown is not None:
+            return self.shown.time_N[self.sample_N[index_B]]
+        return self.store.time_E[self.end_N[index_B]]
+
+    def times(self, row_BT: np.ndarray, mask_BT: np.ndarray, now_B: np.ndarray) -> dict[str, np.ndarray]:
+        """The fields of time [B, T] of the past events in these rows; what comes after the last one is now."""
+        if not self.schema.time_fields:
+            return {}
+        now_BT, at_BT = np.broadcast_to(now_B[:, None], row_BT.shape), np.take(self.store.time_E, row_BT)
+        place_BT = mask_BT.sum(axis=1, keepdims=True) - np.arange(row_BT.shape[1])
+        next_BT = np.where(place_BT == 1, now_BT, np.roll(at_BT, -1, axis=1))
+        ids = history_ids(self.schema, at_BT, next_BT, place_BT, now_BT)
+        return {name: np.where(mask_BT, id_BT, np.int32(PADDING)) for name, id_BT in ids.items()}
 
     def _fields(self, row_M1: np.ndarray, item_M1: np.ndarray) -> dict[str, np.ndarray]:
         """The fields [M] of drawn events; the items' ids from a table of all items, which is smaller than the log."""

@@ -71,7 +71,8 @@ class Store:
       schema: its fields; events hold the behaviours, users the user side, candidates their own side.
       info: protocol, seed, counts, what was left out and why.
       offsets: [U + 1] first event row of each user (int64).
-      events: int32 ids [E], or of a set [E, M], and float32 numbers [E] by field name, sorted by (user, time).
+      events: int32 ids [E], or of a set [E, M], and float32 numbers [E] by field name, sorted by (user, time); not
+        the fields that are derived from the time.
       time_E: time of each event (int64 or float64).
       raw_item_E: which of the log's items each event is (int32); unlike an id it tells unknown items apart.
       train_row: the rows of the events that training knows, from which its negatives are drawn (int64, ascending); all
@@ -146,7 +147,7 @@ class Store:
             schema=schema,
             info=info,
             offsets=offsets,
-            events=_columns(path / "events", E, schema.event_fields),
+            events=_columns(path / "events", E, schema.stored_fields),
             time_E=load_array(path / "time.npy", E, *TIMES),
             raw_item_E=load_array(path / "raw_item.npy", E, np.int32),
             train_row=load_array(path / "train_row.npy", None, np.int64),
@@ -201,7 +202,7 @@ class Store:
             return Samples(user_N, end_N)
         first = load_array(folder / "first.npy", N + 1, np.int64)
         C = int(first[-1])
-        field = _columns(folder / "candidate", C, (*self.schema.event_fields, *self.schema.side("candidate")))
+        field = _columns(folder / "candidate", C, (*self.schema.stored_fields, *self.schema.side("candidate")))
         time_N, label_C = load_array(folder / "time.npy", N, *TIMES), load_array(folder / "label.npy", C, np.float32)
         return Samples(user_N, end_N, Candidates(first, time_N, field, label_C))
 
@@ -211,10 +212,10 @@ class Store:
         Raises:
           ValueError: the schema has no such table, the table has no vocabulary, or the file is damaged.
         """
-        known = [t.name for t in self.schema.tables]
-        if table not in known:
-            raise ValueError(f"Store {str(self.path)!r} has no table {table!r}; {nearest(table, known)}")
-        if not self.schema.table(table).has_vocabulary:
+        tables = {t.name: t for t in self.schema.tables}
+        if table not in tables:
+            raise ValueError(f"Store {str(self.path)!r} has no table {table!r}; {nearest(table, tables)}")
+        if not tables[table].has_vocabulary:
             raise ValueError(f"Store {str(self.path)!r} keeps no values of the table {table!r}: they are hashed or cut")
         with self._unchanged():
             return read_values(self.path, f"vocab/{table}.parquet", read_manifest(self.path))

@@ -17,6 +17,7 @@ SCORER = "interest_extractor.auxiliary_net."
 ACTIVATIONS = ("relu", "sigmoid", "prelu_torch")
 SHARED: dict[str, tuple] = {
     "fields": ("joined",),
+    "attention_time": ("",),
     "attention_batch_norm": (False,),
     "tower_activation": ACTIVATIONS,
     "batch_norm": (False, "torch"),

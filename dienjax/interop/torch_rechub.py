@@ -16,6 +16,7 @@ SCORER = ""
 
 SHARED: dict[str, tuple] = {
     "fields": ("separate",),
+    "attention_time": ("",),
     "tower_activation": ("dice_torch_rechub",),
     "batch_norm": ("torch",),
     "head": ("one",),

@@ -1,6 +1,6 @@
 """DIEN, the Deep Interest Evolution Network (Zhou et al., AAAI 2019): extract interests, then evolve them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import accumulate
 from typing import Literal
@@ -12,8 +12,17 @@ from flax import linen as nn
 from dienjax.batch import Batch
 from dienjax.errors import nearest
 from dienjax.models.embedding import Embedded, FeatureEmbedder
-from dienjax.models.fields import Fields, History, Part, history, parts_of
-from dienjax.models.layers import MLP, Activation, Attention, AttentionHidden, BatchNorm, Head, TargetAttention
+from dienjax.models.fields import Fields, History, Part, history, moved, parts_of, time_field
+from dienjax.models.layers import (
+    MLP,
+    Activation,
+    Attention,
+    AttentionHidden,
+    BatchNorm,
+    Head,
+    TargetAttention,
+    TimeBias,
+)
 from dienjax.models.matmul import Dtype, einsum
 from dienjax.models.min_recurrent import MinRecurrence
 from dienjax.models.output import Auxiliary, Output, tower_input
@@ -60,6 +69,9 @@ class DIEN(nn.Module):
     on its own, as torch-rechub does; `batch_norm="torch"` is nn.BatchNorm1d; `attention="author"` and `head="author"`
     are the query projection and the two outputs of the authors' TensorFlow code.
 
+    `attention_time` names a field of time, such as "gap": its vector times learned weights, so a number for each of its
+    buckets, is added to the attention scores of a behaviour, before the softmax if there is one.
+
     `dtype="bfloat16"` rounds the factors of matrix products, also in gradients. Their sums, and all else (parameters,
     gates, states, softmax, statistics, logits), stay float32; so does the inner product of `auxiliary="inner"`.
     """
@@ -75,6 +87,7 @@ class DIEN(nn.Module):
     attention_hidden: AttentionHidden = (80, 40)
     attention_activation: Activation = "dice"
     attention_batch_norm: BatchNorm = False
+    attention_time: str = ""
     softmax: bool = True
     auxiliary: Literal["mlp", "inner"] = "mlp"
     auxiliary_hidden: Widths = (100, 50)
@@ -131,6 +144,7 @@ class DIEN(nn.Module):
             else Recurrence(width, self.kind, self.gate, evolution_biases, self.dtype, name=f"evolution{part.suffix}")
             for part, width in zip(parts, widths, strict=True)
         ]
+        self.time_bias = TimeBias(name="attention_time") if self.attention_time else None
         self.mlp = MLP(
             self.tower,
             self.tower_activation,
@@ -144,6 +158,8 @@ class DIEN(nn.Module):
     @nn.nowrap
     def _check(self) -> None:
         parts_of(self.schema, self.fields)
+        if self.attention_time:
+            time_field(self.schema, self.attention_time)
         width, known = parts_of(self.schema, "joined")[0].width, [c.name for c in self.schema.channels]
         for name in self.auxiliary_channels:
             if name not in known:
@@ -178,7 +194,9 @@ class DIEN(nn.Module):
         seen = [history(part, e) for part in self._parts]
         masks = [h.mask_BS for h in seen]
         states = self._extract([h.event_BSE for h in seen], masks)
-        logit_BK = self._logits(self._candidate_free(states, masks), masks, e, train)
+        bias_BT = self._bias(e.history_BTE)
+        biases = [moved(bias_BT, h.slot_BS) for h in seen]
+        logit_BK = self._logits(self._candidate_free(states, masks), masks, biases, e, train)
         if e.negative_BTE is None:
             return Output(logit_BK)
         auxiliaries = [
@@ -191,20 +209,26 @@ class DIEN(nn.Module):
     def encode(self, e: Embedded) -> jax.Array:
         """What no candidate changes, once per history: the interest states, [B, T, H], all fields side by side.
 
-        The state of an event is that of its channel. For the kind GRU the second GRU is part of it. Of `e` only the
-        history, its mask and its channels are read.
+        The state of an event is that of its channel. For the kind GRU the second GRU is part of it, and so is, as one
+        more column, what `attention_time` adds to the attention scores. Of `e` only the history, its mask and its
+        channels are read.
         """
         masks = [part.mask(e) for part in self._parts]
         states = self._candidate_free(self._extract([part.of(e.history_BTE) for part in self._parts], masks), masks)
         # Elsewhere than at its own events, a channel's states are 0.
-        return reduce(jnp.add, states) if self.schema.channels else jnp.concatenate(states, axis=-1)
+        states = [reduce(jnp.add, states)] if self.schema.channels else states
+        bias_BT = self._bias(e.history_BTE)
+        return jnp.concatenate(states if bias_BT is None else [*states, bias_BT[..., None]], axis=-1)
 
     def score(self, state_BTH: jax.Array, e: Embedded, train: bool = False) -> jax.Array:
         """logit_BK of the candidates, given the encoded history; `e.history_BTE` is not read."""
         parts = self._parts
         ends = list(accumulate(extractor.features for extractor in self.extractors))
+        bias_BT = None
+        if self.time_bias is not None:
+            state_BTH, bias_BT = state_BTH[..., :-1], state_BTH[..., -1]
         states = [state_BTH] * len(parts) if self.schema.channels else jnp.split(state_BTH, ends[:-1], axis=-1)
-        return self._logits(states, [part.mask(e) for part in parts], e, train)
+        return self._logits(states, [part.mask(e) for part in parts], [bias_BT] * len(parts), e, train)
 
     def next_logit(self, state_BH: Mapping[str, jax.Array], behaviour_VE: jax.Array) -> jax.Array:
         """The auxiliary logit [B, V] that each of V behaviours, as vectors, comes next after each of B interest states.
@@ -225,6 +249,13 @@ class DIEN(nn.Module):
         named = self.auxiliary_channels
         return not named or self.schema.channels[part.channel].name in named
 
+    def _bias(self, history_BTE: jax.Array) -> jax.Array | None:
+        """What the time of each behaviour adds to its attention score, [B, T]."""
+        if self.time_bias is None:
+            return None
+        bias_BT: jax.Array = self.time_bias(time_field(self.schema, self.attention_time).of(history_BTE))
+        return bias_BT
+
     def _extract(self, events: list[jax.Array], masks: list[jax.Array]) -> list[jax.Array]:
         """The states of the interest extractors, [B, S, H] for each part, from its events [B, S, E]."""
         return [extract(*seen) for extract, *seen in zip(self.extractors, events, masks, strict=True)]
@@ -235,13 +266,20 @@ class DIEN(nn.Module):
             return states
         return [evolve(*seen) for evolve, *seen in zip(self.evolutions, states, masks, strict=True)]
 
-    def _logits(self, states: list[jax.Array], masks: list[jax.Array], e: Embedded, train: bool) -> jax.Array:
-        """logit_BK, given the states of each part [B, S, H] and their mask [B, S]."""
+    def _logits(
+        self,
+        states: list[jax.Array],
+        masks: list[jax.Array],
+        biases: Sequence[jax.Array | None],
+        e: Embedded,
+        train: bool,
+    ) -> jax.Array:
+        """logit_BK, given the states of each part [B, S, H], their mask and the term of their time [B, S]."""
         interests = []
-        for part, attention, evolution, state_BSH, mask_BS in zip(
-            self._parts, self.attentions, self.evolutions, states, masks, strict=True
+        for part, attention, evolution, state_BSH, mask_BS, bias_BS in zip(
+            self._parts, self.attentions, self.evolutions, states, masks, biases, strict=True
         ):
-            weight_BKS = attention(part.of(e.candidate_BKE), state_BSH, e.mask_BK, mask_BS, train)
+            weight_BKS = attention(part.of(e.candidate_BKE), state_BSH, e.mask_BK, mask_BS, train, bias_BS)
             if self.kind == "GRU":
                 interests.append(einsum("bks,bsh->bkh", weight_BKS, state_BSH, self.dtype))
             else:

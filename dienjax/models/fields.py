@@ -1,16 +1,19 @@
 """What an attention or a recurrence sees of a history: all events or those of a channel, all their fields or one."""
 
 from dataclasses import dataclass
-from typing import Literal
+from itertools import accumulate
+from typing import Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from dienjax.batch import Batch
+from dienjax.errors import nearest
 from dienjax.models.embedding import Embedded
 from dienjax.schema import Schema
 
+Values = TypeVar("Values", jax.Array, jax.Array | None)
 Fields = Literal["joined", "separate"]
 """joined: the fields of a behaviour are one vector (the papers, deepctr-torch); separate: as in torch-rechub."""
 
@@ -53,17 +56,38 @@ def parts_of(schema: Schema, fields: Fields) -> list[Part]:
     Raises:
       ValueError: separate fields and channels.
     """
-    widths = [schema.width(f) for f in schema.event_fields]
     if fields == "joined":
-        channels = [Part(f"_{c.name}", 0, sum(widths), i, c.most) for i, c in enumerate(schema.channels)]
-        return channels or [Part("", 0, sum(widths))]
+        width = sum(schema.width(f) for f in schema.event_fields)
+        channels = [Part(f"_{c.name}", 0, width, i, c.most) for i, c in enumerate(schema.channels)]
+        return channels or [Part("", 0, width)]
     if schema.channels:
         raise ValueError(
             f'fields="separate" with the channels {", ".join(c.name for c in schema.channels)}; expected '
             'fields="joined": leave it out, or prepare the log without channels'
         )
-    starts = [sum(widths[:i]) for i in range(len(widths))]
-    return [Part(f"_{f.name}", s, w) for f, s, w in zip(schema.event_fields, starts, widths, strict=True)]
+    return _columns(schema)
+
+
+def time_field(schema: Schema, name: str) -> Part:
+    """The columns of the field of time of this name.
+
+    Raises:
+      ValueError: the schema has no such field.
+    """
+    times = [f.name for f in schema.time_fields]
+    if name not in times:
+        raise ValueError(
+            f"attention_time={name!r} is no field that is derived from the time; {nearest(name, times)}: prepare the "
+            "log with it (time_fields), or leave attention_time out"
+        )
+    return _columns(schema)[[f.name for f in schema.event_fields].index(name)]
+
+
+def _columns(schema: Schema) -> list[Part]:
+    """One part for each field of an event."""
+    widths = [schema.width(f) for f in schema.event_fields]
+    starts = accumulate(widths, initial=0)
+    return [Part(f"_{f.name}", s, w) for f, s, w in zip(schema.event_fields, starts, widths, strict=False)]
 
 
 def history(part: Part, e: Embedded) -> History:
@@ -75,16 +99,19 @@ def history(part: Part, e: Embedded) -> History:
     T = mask_BT.shape[1]
     slot_BS = slots(mask_BT, min(part.most, T) if isinstance(T, int) else T)
     count_B = jnp.sum(mask_BT, axis=1)
-
-    def moved(x_BTE: jax.Array) -> jax.Array:
-        return jnp.take_along_axis(x_BTE, slot_BS[:, :, None], axis=1)
-
     return History(
-        moved(e.history_BTE),
+        moved(e.history_BTE, slot_BS),
         jnp.arange(slot_BS.shape[1])[None] < count_B[:, None],
-        None if e.negative_BTE is None else moved(e.negative_BTE),
+        moved(e.negative_BTE, slot_BS),
         slot_BS,
     )
+
+
+def moved(x_BT: Values, slot_BS: jax.Array | None) -> Values:
+    """The values [B, S, ...] of the slots that a part sees, of [B, T, ...] for all slots; None stays None."""
+    if x_BT is None or slot_BS is None:
+        return x_BT
+    return jnp.take_along_axis(x_BT, slot_BS.reshape(*slot_BS.shape, *(1,) * (x_BT.ndim - 2)), axis=1)
 
 
 def slots(mask_BT: jax.Array, S: int) -> jax.Array:

@@ -26,6 +26,7 @@ from dienjax.preparation.suffixes import How
 from dienjax.preparation.tables import Sorted, Values
 from dienjax.preparation.vocabulary import counts
 from dienjax.schema import Behaviour, Dense, Schema, Sparse
+from dienjax.time_fields import check_calendar, declared
 
 ONE_EVENT = "users with one event, which have no history"
 REPEATED = "events of the same user, time and item as an earlier row"
@@ -62,6 +63,8 @@ def build_store(
     of_user = counted.of_user | ({fields.user: np.arange(U)} if settings.user_id else {})
     encoders = _encoders(values, divided, counted, of_user, fields, settings, folder)
     schema = _schema(encoders, fields)
+    if fields.times and not log.dates:
+        check_calendar(fields.times, max(float(part.max()) for part in blocks(log.time_R)))
     _check_like(schema, settings)
     stored: dict[str, Column] = {
         "offsets": slices.offsets,
@@ -184,9 +187,10 @@ def _train_numbers(name: str, how: How, divided: Divided, folder: Path) -> OnDis
 
 def _schema(encoders: dict[str, Encoder], fields_of: Fields) -> Schema:
     fields, channels = [encoder.field for encoder in encoders.values()], fields_of.channels
+    tables, times = declared(fields_of.times)
     return Schema(
-        tables=tuple(encoder.table for encoder in encoders.values() if encoder.table),
-        behaviours=tuple(field for field in fields if isinstance(field, Behaviour)),
+        tables=(*(encoder.table for encoder in encoders.values() if encoder.table), *tables),
+        behaviours=(*(field for field in fields if isinstance(field, Behaviour)), *times),
         sparse=tuple(field for field in fields if isinstance(field, Sparse)),
         dense=tuple(field for field in fields if isinstance(field, Dense)),
         type=channels.column if channels else "",

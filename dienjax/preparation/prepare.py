@@ -18,9 +18,10 @@ from dienjax.preparation.sort import Engine, sort_tables
 from dienjax.preparation.splits import Fractions, Protocol
 from dienjax.preparation.suffixes import numbers_of, sets_of
 from dienjax.preparation.tables import Table
-from dienjax.schema import FIRST_ID, LARGEST, Pool
+from dienjax.schema import FIRST_ID, LARGEST, Pool, Time
 from dienjax.storage.folders import check_free, is_empty
 from dienjax.storage.leftovers import hidden
+from dienjax.time_fields import declared
 
 
 def prepare(
@@ -44,6 +45,7 @@ def prepare(
     hash: Mapping[str, int] | None = None,
     pool: Mapping[str, Pool] | None = None,
     set_quantile: float = 0.99,
+    time_fields: Sequence[Time] = (),
     min_count: int = 1,
     drop_duplicates: bool = False,
     like: Store | str | Path | None = None,
@@ -102,6 +104,8 @@ def prepare(
       pool: how the vectors of a set become one, by the name of its column: mean, which is the default, sum or max.
       set_quantile: sets have as many ids as this share of those in the training rows does not exceed, not counting the
         empty ones; what a longer list has beyond is cut.
+      time_fields: derived fields of every event, of those in `dienjax.time_fields`: gap, next_gap, position, hour,
+        weekday; the last two need dates, or seconds since 1970. The store keeps nothing for them but their edges.
       min_count: an item or attribute value in fewer training rows than this is unknown.
       drop_duplicates: whether to keep only the first of several events of equal user, time and item.
       like: an earlier store: its values keep their ids, and new values are unknown.
@@ -142,7 +146,9 @@ def prepare(
     of_event, of_user, of_shown = (sets_of(names) for names in (attributes, user_attributes, context))
     seen = numbers_of(numbers, "standard"), numbers_of(user_numbers, "standard"), numbers_of(dense, "raw")
     separators = of_event[1] | of_user[1] | of_shown[1]
-    fields = Fields(user, item, time, of_event[0], of_user[0], of_shown[0], *seen, separators, of_kinds)
+    fields = Fields(
+        user, item, time, of_event[0], of_user[0], of_shown[0], *seen, separators, of_kinds, tuple(time_fields)
+    )
     _check(settings, fields, impressions is not None, label, engine)
     tables = _tables(events, impressions, fields, user_id, hist_label, label)
     columns = {"user": user, "item": item, "time": time, "hist_label": hist_label, "label": label}
@@ -219,7 +225,14 @@ def _check(settings: Settings, fields: Fields, has_impressions: bool, label: str
         if not (0 <= fraction < 1 or (fraction == 1 and settings.like is not None)):
             raise ValueError(f"prepare: {name}={fraction}; expected at least 0 and below 1")
     _check_values(settings, fields)
+    of_time, _ = declared(fields.times)
     named = (fields.user, fields.time, *fields.names(False))
+    if fields.times and (taken := {"time", "now"} & {*named[2:], fields.user}):
+        raise ValueError(
+            f"prepare: column {min(taken)!r} cannot be a field beside time fields, requests have the times under it: "
+            "rename the column"
+        )
+    named += tuple(table.name for table in of_time)
     for name, count in Counter(named).items():
         if count > 1:
             raise ValueError(f"prepare: column {name!r} is given two roles; give each column one")

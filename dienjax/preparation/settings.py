@@ -7,7 +7,7 @@ from dienjax.data.store import Store
 from dienjax.preparation.channels import Channels
 from dienjax.preparation.splits import Fractions, Protocol
 from dienjax.preparation.suffixes import How
-from dienjax.schema import Pool
+from dienjax.schema import Pool, Time
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Fields:
     those of the columns whose text is a set.
 
     `channels` says by which of the attributes events have histories of their own.
+
+    `times` are derived fields of every event, which no column holds.
     """
 
     user: str
@@ -31,6 +33,7 @@ class Fields:
     dense: Mapping[str, How] = field(default_factory=dict)
     separators: Mapping[str, str] = field(default_factory=dict)
     channels: Channels | None = None
+    times: tuple[Time, ...] = ()
 
     @property
     def behaviours(self) -> tuple[str, ...]:

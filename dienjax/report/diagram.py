@@ -209,6 +209,7 @@ def _attention(sheet: Sheet, y: float) -> Box:
     lines = ["bilinear"]
     if getattr(model, "attention", "mlp") != "bilinear":
         lines = [f"MLP {_dashes(model.attention_hidden)} · {model.attention_activation}"]
+    lines += [f"+ term of {model.attention_time}"] if getattr(model, "attention_time", "") else []
     lines.append("softmax" if model.softmax else "no softmax")
     lines += _several(sheet)
     lines.append(sheet.parameters("target_attention" if sheet.is_dien else "attention"))

@@ -13,6 +13,7 @@ from dienjax.data.store import Store
 from dienjax.report.baselines import popularity
 from dienjax.report.cases import Cases
 from dienjax.report.scored import Scored
+from dienjax.schema import UNKNOWN
 from dienjax.training.evaluation import eval_loader, score
 from dienjax.training.explanation import Explanation, explain, next_logits
 from dienjax.training.placed import eval_step
@@ -122,6 +123,9 @@ def _growth(scored: Scored, variables: Any, cases: Cases) -> np.ndarray:
     user_N, end_N = cases.user_U[case_N], end_UP[case_N, cut_N]
     event_NT, mask_NT = scored.dataset.event_rows(user_N, end_N, max(1, scored.dataset.length_N.max()))
     columns = {f"hist_{name}": gather(column, event_NT, mask_NT) for name, column in store.events.items()}
+    now_N = scored.dataset.now(cases.row_U[case_N])
+    times = scored.dataset.times(event_NT, mask_NT, now_N)
+    columns |= {f"hist_{name}": id_NT for name, id_NT in times.items()}
     columns |= {name: value_UK[case_N] for name, value_UK in cases.candidate.items()}
     columns |= {name: column[user_N] for name, column in store.users.items()}
     histories = PaddedArrays(run.schema, columns | {"hist_length": mask_NT.sum(axis=1)})
@@ -148,7 +152,10 @@ def _nearest(
 
 
 def frequent_behaviours(store: Store, count: int = FREQUENT) -> dict[str, np.ndarray]:
-    """The items that training saw most often, each with the other fields of its latest event, [V, ...] by name."""
+    """The items that training saw most often, each with the other fields of its latest event, [V, ...] by name.
+
+    When they would come next is not known: fields of time are unknown.
+    """
     table = store.schema.table(store.schema.behaviours[0].table)
     if table.has_vocabulary:
         most = store.vocabulary(table.name).nlargest(count, "count")["id"].to_numpy()
@@ -162,4 +169,6 @@ def frequent_behaviours(store: Store, count: int = FREQUENT) -> dict[str, np.nda
         row_E = np.flatnonzero(wanted[id_E])
         row_V[id_E[row_E]] = start + row_E
     row_V = row_V[most]
-    return {name: column[row_V[row_V >= 0]] for name, column in store.events.items()}
+    row_V = row_V[row_V >= 0]
+    known = {name: column[row_V] for name, column in store.events.items()}
+    return known | {f.name: np.full(len(row_V), UNKNOWN, np.int32) for f in store.schema.time_fields}

@@ -145,7 +145,7 @@ class EncodeSets:
 
 
 def encoders(schema: Schema, vocabulary: Callable[[str], list | None], dtype: np.dtype) -> dict[str, Encode]:
-    """How the values of each field are encoded, by name.
+    """How the values of each field are encoded, by name; those of time are not among them (`dienjax.serving.times`).
 
     Args:
       vocabulary: the values of a table in the order of their ids, from id 2 on; None where values are ids already. Not
@@ -159,7 +159,8 @@ def encoders(schema: Schema, vocabulary: Callable[[str], list | None], dtype: np
         encode = encode or ready_ids(table.size, dtype, padding=field.name != schema.item)
         return EncodeSets(encode, field.most, once=not ready) if field.most else encode
 
-    return {field.name: of_ids(field) for field in schema.id_fields} | {
+    times = schema.time_fields
+    return {field.name: of_ids(field) for field in schema.id_fields if field not in times} | {
         field.name: partial(numbers, missing=field.scale is not None) for field in schema.dense
     }
 

@@ -14,6 +14,7 @@ from dienjax.serving.encoding import Encode, encode_lists, encode_values, encode
 from dienjax.serving.folder import GRAPHS, Export, read_export
 from dienjax.serving.scorer import Arrays, Scorer
 from dienjax.serving.session import open_session
+from dienjax.serving.times import NOW, TIME, time_ids, times
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +36,11 @@ class Ranker:
     Of a set, such as tags, a value is itself a list, in any order; None is empty. A number that was standardised may be
     None or NaN, missing.
 
-    The history is encoded once and remembered, so that the same user's next candidates cost less.
+    A model with fields of time needs `now`, and the times of the history beside its behaviours, as `time`: numbers in
+    the unit of the log, seconds since 1970 if that had dates.
+
+    The history is encoded once and remembered, so that the same user's next candidates cost less; with fields of
+    time until one of them changes its bucket.
 
     Args:
       folder: what `dienjax export` wrote.
@@ -81,7 +86,9 @@ class Ranker:
         name = f"{str(self._export.folder)!r}, {self.task}"
         return f"Ranker({name}: {history=} of up to {self.max_len}, {candidates=}, {user=})"
 
-    def score(self, history: Group, candidates: Group, user: Group | None = None) -> np.ndarray:
+    def score(
+        self, history: Group, candidates: Group, user: Group | None = None, now: float | None = None
+    ) -> np.ndarray:
         """The probability (regression: the prediction) of each candidate, float32 [K].
 
         Raises:
@@ -89,16 +96,18 @@ class Ranker:
             number is not finite.
           TypeError: a value is of another type than the log's, or one value stands where a list belongs.
         """
-        return self._score(history, candidates, user)
+        return self._score(history, candidates, user, now)
 
-    def top(self, n: int, history: Group, candidates: Group, user: Group | None = None) -> list[tuple[int, float]]:
+    def top(
+        self, n: int, history: Group, candidates: Group, user: Group | None = None, now: float | None = None
+    ) -> list[tuple[int, float]]:
         """The best n candidates as (position among the candidates, score), best first; equal scores by position.
 
         If there are fewer than n candidates, all are returned. Raises as `score`, and ValueError for n below 1.
         """
         if n < 1:
             raise ValueError(f"Ranker.top: n is {n}; expected at least 1")
-        score_K = self._score(history, candidates, user)
+        score_K = self._score(history, candidates, user, now)
         return [(int(k), float(score_K[k])) for k in np.argsort(-score_K, kind="stable")[:n]]
 
     def score_table(self, table: "pa.Table", place: "Place | None" = None) -> "pa.Array":
@@ -132,7 +141,7 @@ class Ranker:
             return pa.array(score_M)
         return pa.ListArray.from_arrays(np.append(0, np.cumsum(rows.count_N)).astype(np.int32), score_M)
 
-    def _score(self, history: Group, candidates: Group, user: Group | None) -> np.ndarray:
+    def _score(self, history: Group, candidates: Group, user: Group | None, now: float | None) -> np.ndarray:
         """The scores, for `score` and `top`: equally deep in the stack, so that the warning names the caller's line."""
         hist_T = encode_lists("history", history, self._history)
         if self.schema.channels:
@@ -143,6 +152,7 @@ class Ranker:
         user_1 = encode_values("user", {} if user is None else user, self._user)
         if not len(candidate_K[self.schema.item]):
             raise ValueError("candidates: every list is empty; expected at least one candidate")
+        self._add_times(hist_T, candidate_K, now)
         if len(hist_T[self.schema.item]) > self.max_len:
             warnings.warn(  # always in the same words, or Python would show it for every length anew
                 f"a history is longer than the {self.max_len} events that the model reads; the most recent are used: "
@@ -153,6 +163,19 @@ class Ranker:
         states = self._encode(*(array.tobytes() for array in (*recent_T, *user_1.values())))
         return self._scorer(states, {name: array_K[None] for name, array_K in candidate_K.items()})[0]
 
+    def _add_times(self, hist_T: dict[str, np.ndarray], candidate_K: dict[str, np.ndarray], now: float | None) -> None:
+        """Put the fields of time in the place of the history's times."""
+        if not self.schema.time_fields:
+            if now is not None:
+                raise ValueError("now: the model has no field of time; leave it out")
+            return
+        now_1, time_T = times(lambda _: NOW, [now]), hist_T.pop(TIME)
+        length_1 = np.array([len(time_T)])
+        history, of_now = time_ids(self.schema, time_T, length_1, now_1, lambda _: "history", self._export.ids)
+        hist_T |= history
+        K = len(candidate_K[self.schema.item])
+        candidate_K |= {name: np.repeat(id_1, K) for name, id_1 in of_now.items()}
+
 
 def _fields(export: Export) -> tuple[dict[str, Encode], dict[str, Encode], dict[str, Encode]]:
     """How the fields of the history, of the candidates and of the user are encoded, by name."""
@@ -162,7 +185,8 @@ def _fields(export: Export) -> tuple[dict[str, Encode], dict[str, Encode], dict[
         {field.name: encode[field.name] for field in fields}
         for fields in (schema.stored_fields, schema.side("candidate"), schema.side("user"))
     )
-    return history, history | candidates, user
+    of_time = {TIME: times} if schema.time_fields else {}
+    return history | of_time, history | candidates, user
 
 
 def _inputs(export: Export) -> dict[str, tuple[np.dtype, tuple]]:
@@ -172,8 +196,9 @@ def _inputs(export: Export) -> dict[str, tuple[np.dtype, tuple]]:
         shape, dtype = shaped(field, *axes)
         return np.dtype(dtype) if isinstance(field, Dense) else export.ids, shape
 
-    history = {f"hist_{f.name}": of_field(f, 1, -1) for f in export.schema.stored_fields}
-    return history | {f.name: of_field(f, 1) for f in export.schema.side("user")}
+    schema = export.schema
+    history = {f"hist_{f.name}": of_field(f, 1, -1) for f in (*schema.stored_fields, *schema.time_fields)}
+    return history | {f.name: of_field(f, 1) for f in schema.side("user")}
 
 
 def _encoder(session: Any) -> Callable[[Arrays], Arrays]:

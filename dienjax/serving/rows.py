@@ -11,6 +11,7 @@ from dienjax.channels import kept
 from dienjax.schema import Schema
 from dienjax.serving.encoding import Encode
 from dienjax.serving.raw_columns import PREDICT, Encoded, Place, encoded, holds_lists, raw_columns
+from dienjax.serving.times import NOW, TIME, time_ids, times
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +52,8 @@ class Rows:
 
 def column_names(schema: Schema) -> list[str]:
     """The columns that a table of rows has."""
-    return [*(f"hist_{f.name}" for f in schema.stored_fields), *_shown(schema), *(f.name for f in schema.side("user"))]
+    events = [f"hist_{f.name}" for f in schema.stored_fields] + ([f"hist_{TIME}", NOW] if schema.time_fields else [])
+    return [*events, *_shown(schema), *(f.name for f in schema.side("user"))]
 
 
 def _shown(schema: Schema) -> list[str]:
@@ -65,7 +67,8 @@ def encoded_rows(
     """The rows of a table.
 
     Args:
-      encode: how the values of each field are encoded, by name.
+      encode: how the values of each field are encoded, by name. Fields of time come from the columns `hist_time`, a
+        list of numbers, and `now`.
 
     Raises:
       ValueError: a column that is missing, a value that `encode` refuses or that stands where a list belongs, lists of
@@ -73,8 +76,12 @@ def encoded_rows(
     """
     raw = raw_columns(table, column_names(schema), place)
     lists = holds_lists(raw[schema.item])
+    time = [encoded(f"hist_{TIME}", raw[f"hist_{TIME}"], True, times, place)] if schema.time_fields else []
+    events = [
+        encoded(f"hist_{f.name}", raw[f"hist_{f.name}"], True, encode[f.name], place) for f in schema.stored_fields
+    ]
     rows = Rows(
-        [encoded(f"hist_{f.name}", raw[f"hist_{f.name}"], True, encode[f.name], place) for f in schema.stored_fields],
+        events + time,
         [encoded(f.name, raw[f.name], False, encode[f.name], place) for f in schema.side("user")],
         [encoded(name, raw[name], lists, encode[name], place) for name in _shown(schema)],
     )
@@ -85,7 +92,19 @@ def encoded_rows(
     if not rows.count_N.all():  # of no rows all have one
         row = place.row(int(np.argmin(rows.count_N)))
         raise ValueError(f"{row} of column {schema.item!r} has no candidate; expected at least one")
-    return rows
+    return _timed(schema, rows, encoded(NOW, raw[NOW], False, times, place).value_M, place) if time else rows
+
+
+def _timed(schema: Schema, rows: Rows, now_N: np.ndarray, place: Place) -> Rows:
+    """The rows with the fields of time in the place of the times, the last column of their histories."""
+    *events, time = rows.history
+    history, now = time_ids(schema, time.value_M, rows.length_N, now_N, place.row, events[0].value_M.dtype)
+    shown_N = rows.candidate[0].length_N
+    return Rows(
+        [*events, *(Encoded(f"hist_{name}", id_M, time.length_N) for name, id_M in history.items())],
+        rows.user,
+        [*rows.candidate, *(Encoded(name, np.repeat(id_N, rows.count_N), shown_N) for name, id_N in now.items())],
+    )
 
 
 def _of_channels(schema: Schema, rows: Rows) -> list[Encoded]:

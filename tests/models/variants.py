@@ -51,11 +51,14 @@ SOURCES = {
 INPUTS = {
     "DIN, every kind of field": DIN(builders.EVERY_KIND, softmax=True, **DIN_SIZES),
     "DIEN, every kind of field": DIEN(builders.EVERY_KIND, state=4, auxiliary_activation="dice", **DIEN_SIZES),
+    "DIN, time": DIN(builders.TIMED, attention_time="gap", **DIN_SIZES),
+    "DIEN, time": DIEN(builders.TIMED, attention_time="gap", kind="AGRU", state=4, **DIEN_SIZES),
+    "DIEN GRU, time": DIEN(builders.TIMED, attention_time="gap", kind="GRU", **DIEN_SIZES),
     "DIEN, each field": DIEN(builders.EVERY_KIND, fields="separate", auxiliary="inner", **DIN_SIZES),
     "DIN, channels": DIN(builders.CHANNELS, **DIN_SIZES),
     "DIEN, channels": DIEN(builders.CHANNELS, state=4, auxiliary_activation="dice", **DIEN_SIZES),
 }
-"""Models of sets, of numbers of events, and of channels."""
+"""Models of sets, of numbers and of the time of events, and of channels."""
 DICE_EVERYWHERE = ["DIN", "DIEN AGRU", "DIEN, every kind of field", "DIEN, channels"]
 DIENS = [name for name in VARIANTS if name.startswith("DIEN")]
 

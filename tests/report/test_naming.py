@@ -46,3 +46,14 @@ def test_numbers_and_times_that_are_no_dates(store):
     assert Names(store).values("price", np.array([2.5, 1e6])) == ["2.5", "1e+06"]
     assert Names(store).time(np.array([1, 5])) == ["1", "5"]
     assert Names(store, anonymous=True).time(np.array([1, 5])) == ["4 before", "0 before"]
+
+
+def test_a_bucket_is_named_by_its_edges(tmp_path):
+    log = pd.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 3, 1], "time": [1, 2, 3, 4]})
+    store = prepare(
+        log, tmp_path / "store", user="user", item="item", time="time", time_fields=["position"], test_fraction=0,
+        valid_fraction=0,
+    )  # fmt: skip
+    shown = Names(store).values("position", np.array([0, 1, 2, 3, 4, 13]))
+    assert shown == ["", "unknown", "below 1", "1 to 2", "2 to 4", "from 1024"]
+    assert Names(store, anonymous=True).values("position", np.array([3])) == ["position 3"]

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from builders import CHANNELS, EVERY_KIND
+from builders import CHANNELS, EVERY_KIND, TIMED
 from dienjax.batch import Batch
 from dienjax.models import DIEN, DIN
 from dienjax.schema import PADDING, UNKNOWN, Behaviour, Dense, Schema, Sparse, Table
@@ -30,6 +30,7 @@ MODELS = {
     "DIEN": DIEN(SCHEMA, attention="bilinear", auxiliary_hidden=(4,), tower=(4,), dropout=0.3),
     "channels": DIEN(CHANNELS, attention="bilinear", auxiliary_hidden=(4,), tower=(4,), state=3),
     "every kind of field": DIEN(EVERY_KIND, attention="bilinear", auxiliary_hidden=(4,), tower=(4,), state=3),
+    "time": DIEN(TIMED, attention_time="gap", auxiliary_hidden=(4,), tower=(4,), state=3),
 }
 OPTIMIZERS = {
     name: make_optimizer(OptimizerConfig(name, learning_rate=0.1, clip_norm=clip), 1, 1)
@@ -111,6 +112,7 @@ def assert_lazy_equals_dense(model, optimizer, batches):
         pytest.param("DIN", "adagrad", marks=pytest.mark.slow),
         ("DIEN", "rowwise_adagrad"),
         ("every kind of field", "sgd"),
+        ("time", "sgd"),
     ],
 )
 def test_equals_the_ordinary_step(model, optimizer):
