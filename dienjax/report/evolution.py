@@ -14,6 +14,7 @@ from dienjax.report.cases import Cases
 from dienjax.report.scored import Scored
 from dienjax.training.evaluation import eval_loader, score
 from dienjax.training.explanation import Explanation, explain, next_logits
+from dienjax.training.metrics import sigmoid
 from dienjax.training.placed import eval_step
 from dienjax.training.run import Run
 
@@ -120,7 +121,7 @@ def _growth(scored: Scored, variables: Any, cases: Cases) -> np.ndarray:
     columns |= {name: column[user_N] for name, column in store.users.items()}
     histories = PaddedArrays(run.schema, columns | {"hist_length": end_N - start_N})
     scores = score(eval_step(run.model), variables, eval_loader(histories, BATCH_SIZE, 2))
-    predicted_NK = scores.logit_NK if scored.task == "regression" else np.exp(-np.logaddexp(0, -scores.logit_NK))
+    predicted_NK = scores.logit_NK if scored.task == "regression" else sigmoid(scores.logit_NK)
     predicted_UKP = np.full((U, K, P), np.nan)
     predicted_UKP[case_N, :, cut_N] = np.where(scores.mask_NK, predicted_NK, np.nan)
     return predicted_UKP
@@ -143,7 +144,7 @@ def _nearest(
 
 def frequent_behaviours(store: Store, count: int = FREQUENT) -> dict[str, np.ndarray]:
     """The items that training saw most often, each with the other fields of its latest event: ids [V] by name."""
-    table = next(b.table for b in store.schema.behaviours if b.name == store.schema.item)
+    table = store.schema.behaviours[0].table
     most = store.vocabulary(table).nlargest(count, "count")["id"].to_numpy()
     wanted = np.zeros(store.schema.table(table).size, bool)
     wanted[most] = True
