@@ -98,3 +98,9 @@ def test_public_names():
     }  # fmt: skip
     for name in dienjax.__all__:
         assert getattr(dienjax, name).__doc__, name
+
+
+def test_every_test_file_has_a_name_of_its_own():
+    """pytest imports them by name, and takes one of each."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
+    assert sorted({*names}) == sorted(names)

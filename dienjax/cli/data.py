@@ -108,8 +108,8 @@ def prepare(
         channels=channels, protocol=protocol, hist_label=hist_label, impressions=list(impressions) or None, label=label,
         context=context, numbers=numbers, user_numbers=user_numbers, dense=dense, hash=by_column("hash", hash, int),
         pool=cast("dict[str, Pool]", by_column("pool", pool, str)), set_quantile=set_quantile, time_fields=time_fields,
-         min_count=min_count,        drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine, seed=seed, test_fraction=test_fraction,
-        valid_fraction=valid_fraction, user_id=user_id, force=force, progress=not quiet,
+        min_count=min_count, drop_duplicates=drop_duplicates, like=like, grow=grow, engine=engine, seed=seed,
+        test_fraction=test_fraction, valid_fraction=valid_fraction, user_id=user_id, force=force, progress=not quiet,
     )  # fmt: skip
     print(summary(store))
 

@@ -115,7 +115,7 @@ class DIN(nn.Module):
         e: Embedded,
         train: bool,
     ) -> jax.Array:
-        """logit_BK, given what each part sees, its behaviours [B, S, E], their mask and the term of their time [B, S]."""
+        """logit_BK, given the behaviours [B, S, E] that each part sees, their mask and the term of time [B, S]."""
         interests = []
         parts = zip(parts_of(self.schema, self.fields), self.attentions, keys, masks, biases, strict=True)
         for part, attention, key_BSE, real_BS, bias_BS in parts:

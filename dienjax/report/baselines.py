@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dienjax.data.mapped import in_blocks
 from dienjax.data.store import Store
 from dienjax.report.scored import Scored
 from dienjax.schema import PADDING, UNKNOWN
@@ -22,10 +23,9 @@ def baselines(scored: Scored) -> dict[str, np.ndarray]:
 
 def popularity(store: Store, item_M: np.ndarray) -> np.ndarray:
     """How many of the events that training knows are of each item; 0 where the item is unknown."""
-    item_E, row_E = store.events[store.schema.item], store.train_row
-    count_V = np.zeros(store.schema.sizes()[store.schema.item], np.int64)
-    for start in range(0, len(row_E), COMPARISONS):
-        count_V += np.bincount(item_E[row_E[start : start + COMPARISONS]], minlength=len(count_V))
+    item_E, count_V = store.events[store.schema.item], np.zeros(store.schema.sizes()[store.schema.item], np.int64)
+    for _, row_E in in_blocks(store.train_row):
+        count_V += np.bincount(item_E[row_E], minlength=len(count_V))
     count_V[UNKNOWN] = 0
     return count_V[item_M]
 

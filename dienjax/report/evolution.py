@@ -16,6 +16,7 @@ from dienjax.report.scored import Scored
 from dienjax.schema import UNKNOWN
 from dienjax.training.evaluation import eval_loader, score
 from dienjax.training.explanation import Explanation, explain, next_logits
+from dienjax.training.metrics import sigmoid
 from dienjax.training.placed import eval_step
 from dienjax.training.run import Run
 
@@ -130,7 +131,7 @@ def _growth(scored: Scored, variables: Any, cases: Cases) -> np.ndarray:
     columns |= {name: column[user_N] for name, column in store.users.items()}
     histories = PaddedArrays(run.schema, columns | {"hist_length": mask_NT.sum(axis=1)})
     scores = score(eval_step(run.model), variables, eval_loader(histories, BATCH_SIZE, 2))
-    predicted_NK = scores.logit_NK if scored.task == "regression" else np.exp(-np.logaddexp(0, -scores.logit_NK))
+    predicted_NK = scores.logit_NK if scored.task == "regression" else sigmoid(scores.logit_NK)
     predicted_UKP = np.full((U, K, P), np.nan)
     predicted_UKP[case_N, :, cut_N] = np.where(scores.mask_NK, predicted_NK, np.nan)
     return predicted_UKP

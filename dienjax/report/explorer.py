@@ -101,7 +101,7 @@ def numbers_of(
         event_T = cases.event_UT[u, :length]
         fields = [*store.events, *(name for name in cases.candidate if name not in store.events)]
         candidate = {name: cases.candidate[name][u, :count] for name in fields}
-        events = _values(names, {name: column[event_T] for name, column in store.events.items()})
+        events = names.rows({name: column[event_T] for name, column in store.events.items()})
         times = names.time(store.time_E[event_T])
         users.append({
             "user": user,
@@ -110,7 +110,7 @@ def numbers_of(
             "events": [{"time": t, "values": values} for t, values in zip(times, events, strict=True)],
             "candidates": [
                 {"values": values, "label": float(label)}
-                for values, label in zip(_values(names, candidate), cases.label_UK[u], strict=False)
+                for values, label in zip(names.rows(candidate), cases.label_UK[u], strict=False)
             ],
             "runs": {name: _run(names, run, u, count, length) for name, run in runs.items()},
         })  # fmt: skip
@@ -133,7 +133,7 @@ def _run(names: Names, run: Evolution, u: int, count: int, length: int) -> Json:
     expected = None
     if run.nearest is not None and run.logit_U5 is not None:
         there = ~np.isnan(run.logit_U5[u])
-        values = _values(names, {name: id_U5[u, there] for name, id_U5 in run.nearest.items()})
+        values = names.rows({name: id_U5[u, there] for name, id_U5 in run.nearest.items()})
         logits = _plain(run.logit_U5[u, there])
         expected = [{"values": v, "logit": z} for v, z in zip(values, logits, strict=True)]
     return {
@@ -144,12 +144,6 @@ def _run(names: Names, run: Evolution, u: int, count: int, length: int) -> Json:
         "surprise": None if run.surprise_UT is None else _plain(run.surprise_UT[u, :length]),
         "expected": expected,
     }
-
-
-def _values(names: Names, fields: Mapping[str, np.ndarray]) -> list[dict[str, str]]:
-    """For each of several events or candidates its values by field, as text."""
-    texts = {name: names.values(name, array) for name, array in fields.items()}
-    return [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
 
 
 def _known(category_X: np.ndarray) -> list[int | None]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dienjax.report.bootstrap import Auc, Ratio, Statistic, one_group
-from dienjax.training.metrics import AucByGroup, Task
+from dienjax.training.metrics import AucByGroup, Task, log_losses, sigmoid
 
 Measure = Callable[..., Statistic]
 """(logit_M, label_M, user_M, group_M=None) -> its statistic over the rows of each group."""
@@ -13,13 +13,7 @@ Measure = Callable[..., Statistic]
 
 def probabilities(logit_M: np.ndarray) -> np.ndarray:
     """The sigmoid of logits, in float64."""
-    return np.exp(-np.logaddexp(0.0, -logit_M.astype(np.float64)))
-
-
-def log_losses(logit_M: np.ndarray, label_M: np.ndarray) -> np.ndarray:
-    """−log p(label) of each row, in nats."""
-    logit_M = logit_M.astype(np.float64)
-    return np.logaddexp(0.0, np.where(label_M > 0, -logit_M, logit_M))
+    return sigmoid(logit_M.astype(np.float64))
 
 
 def errors(prediction_M: np.ndarray, target_M: np.ndarray) -> np.ndarray:

@@ -35,18 +35,14 @@ def largest(scored: Scored, names: Names) -> list[dict[str, Any]]:
         **({"target": label_X.tolist()} if regression else {"label": label_X.astype(int).tolist()}),
         "prediction" if regression else "probability": scored.prediction_M[index_X].tolist(),
         "absolute error" if regression else "log loss": error_M[index_X].tolist(),
-        "candidate": _by_row({name: names.values(name, scored.candidate(name)[index_X]) for name in batch.candidate}),
+        "candidate": names.rows({name: scored.candidate(name)[index_X] for name in batch.candidate}),
         "events seen": scored.length_M[index_X].tolist(),
         "last events": [
-            _by_row({name: names.values(name, ids_XT[x, : mask_T.sum()]) for name, ids_XT in batch.history.items()})
+            names.rows({name: ids_XT[x, : mask_T.sum()] for name, ids_XT in batch.history.items()})
             for x, mask_T in enumerate(batch.mask_BT)
         ],
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _by_row(values: Mapping[str, list[str]]) -> list[dict[str, str]]:
-    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
 def _table(run: str, rows: list[dict[str, Any]]) -> Table:

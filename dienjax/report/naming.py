@@ -1,6 +1,6 @@
 """The raw values that stand behind ids, for people to read, or the ids themselves in a page that is passed on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -56,6 +56,11 @@ class Names:
         else:
             text_X[known] = _texts(self._vocabulary(table.name), id_X[known] - FIRST_ID)
         return text_X.tolist()
+
+    def rows(self, fields: Mapping[str, np.ndarray]) -> list[dict[str, str]]:
+        """For each of several events or candidates its values by field, from the ids or numbers of each field."""
+        texts = [self.values(field, id_X) for field, id_X in fields.items()]
+        return [dict(zip(fields, row, strict=True)) for row in zip(*texts, strict=True)]
 
     def user(self, user_U: np.ndarray) -> list[str]:
         """The users' ids in the log, by their rows in the store."""

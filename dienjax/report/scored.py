@@ -8,10 +8,10 @@ import numpy as np
 
 from dienjax.data.split import StoreSplit
 from dienjax.data.store import Store
-from dienjax.report.measures import errors, log_losses, probabilities
+from dienjax.report.measures import errors, probabilities
 from dienjax.report.runs import run_names
 from dienjax.training.evaluation import Scores, score_run
-from dienjax.training.metrics import Task
+from dienjax.training.metrics import Task, log_losses
 from dienjax.training.run import Run
 
 BLOCK = 1 << 14

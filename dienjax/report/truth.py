@@ -95,7 +95,7 @@ def best_ranking(truth: Truth, scored: Scored) -> dict[str, np.ndarray]:
 
 def _raw_items(store: Store) -> np.ndarray:
     """The items as they stand in the log, by id; 0 for padding and unknown."""
-    values = store.vocabulary(next(b.table for b in store.schema.behaviours if b.name == store.schema.item))
+    values = store.vocabulary(store.schema.behaviours[0].table)
     raw_V = np.zeros(FIRST_ID + len(values), np.int64)
     raw_V[values["id"]] = values["value"]
     return raw_V

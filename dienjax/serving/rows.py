@@ -76,12 +76,10 @@ def encoded_rows(
     """
     raw = raw_columns(table, column_names(schema), place)
     lists = holds_lists(raw[schema.item])
-    time = [encoded(f"hist_{TIME}", raw[f"hist_{TIME}"], True, times, place)] if schema.time_fields else []
-    events = [
-        encoded(f"hist_{f.name}", raw[f"hist_{f.name}"], True, encode[f.name], place) for f in schema.stored_fields
-    ]
+    of_events = [(f"hist_{f.name}", encode[f.name]) for f in schema.stored_fields]
+    of_events += [(f"hist_{TIME}", times)] if schema.time_fields else []
     rows = Rows(
-        events + time,
+        [encoded(name, raw[name], True, encode_event, place) for name, encode_event in of_events],
         [encoded(f.name, raw[f.name], False, encode[f.name], place) for f in schema.side("user")],
         [encoded(name, raw[name], lists, encode[name], place) for name in _shown(schema)],
     )
@@ -92,7 +90,9 @@ def encoded_rows(
     if not rows.count_N.all():  # of no rows all have one
         row = place.row(int(np.argmin(rows.count_N)))
         raise ValueError(f"{row} of column {schema.item!r} has no candidate; expected at least one")
-    return _timed(schema, rows, encoded(NOW, raw[NOW], False, times, place).value_M, place) if time else rows
+    if schema.time_fields:
+        rows = _timed(schema, rows, encoded(NOW, raw[NOW], False, times, place).value_M, place)
+    return rows
 
 
 def _timed(schema: Schema, rows: Rows, now_N: np.ndarray, place: Place) -> Rows:

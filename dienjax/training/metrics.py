@@ -48,7 +48,18 @@ def logloss(logit_N: np.ndarray, label_N: np.ndarray) -> float:
       ValueError: as `auc`.
     """
     logit_N, label_N = _checked("logloss", logit_N, label_N)
-    return _mean(np.logaddexp(0.0, np.where(label_N, -logit_N, logit_N)))
+    return _mean(log_losses(logit_N, label_N))
+
+
+def log_losses(logit_N: np.ndarray, label_N: np.ndarray) -> np.ndarray:
+    """−log p(label) of each row, in nats."""
+    logit_N = logit_N.astype(np.float64)
+    return np.logaddexp(0.0, np.where(label_N > 0, -logit_N, logit_N))
+
+
+def sigmoid(logit: np.ndarray) -> np.ndarray:
+    """The probabilities of logits, in their dtype."""
+    return np.exp(-np.logaddexp(0.0, -logit))
 
 
 def calibration(logit_N: np.ndarray, label_N: np.ndarray) -> float:
@@ -58,7 +69,7 @@ def calibration(logit_N: np.ndarray, label_N: np.ndarray) -> float:
       ValueError: as `auc`.
     """
     logit_N, label_N = _checked("calibration", logit_N, label_N)
-    return float(np.exp(-np.logaddexp(0.0, -logit_N)).sum() / label_N.sum()) if label_N.any() else math.nan
+    return float(sigmoid(logit_N).sum() / label_N.sum()) if label_N.any() else math.nan
 
 
 def rmse(prediction_N: np.ndarray, target_N: np.ndarray) -> float:

@@ -18,6 +18,7 @@ from dienjax.serving.rows import encoded_rows
 from dienjax.training.calibration import Method, Scale, fit_scale
 from dienjax.training.config import DataConfig
 from dienjax.training.evaluation import eval_loader, score, store_split
+from dienjax.training.metrics import sigmoid
 from dienjax.training.placed import eval_step
 from dienjax.training.run import Run
 
@@ -96,17 +97,13 @@ def prediction_of_logits(
         return "probability", fit_scale(calibrate, *logits_and_labels(run, variables, valid))
     if run.config.loss.task == "regression":
         return "prediction", lambda logit: logit
-    return "probability", _sigmoid
+    return "probability", sigmoid
 
 
 def logits_and_labels(run: Run, variables: dict[str, Any], loader: Loader) -> tuple[np.ndarray, np.ndarray]:
     """The logits and labels [M] of the M real candidates of a loader's samples, in their order."""
     scores = score(eval_step(run.model), variables, loader)
     return scores.logit_NK[scores.mask_NK], scores.label_NK[scores.mask_NK]
-
-
-def _sigmoid(logit: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0, -logit))
 
 
 def _validation(run: Run, store: Store | str | Path | None) -> StoreSplit:

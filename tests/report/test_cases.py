@@ -16,14 +16,6 @@ def last(drift_store, tmp_path_factory):
     return [scored(random_run(drift_store, folder, name), drift_store, "test") for name in ("AUGRU", "din")]
 
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory):
-    """A run on impressions: users with several samples, up to 25 candidates in one."""
-    folder = tmp_path_factory.mktemp("shown")
-    store = impressions_store(folder)
-    return scored(random_run(store, folder), store, "test")
-
-
 def loss(one, user):
     mine = one.user_M == user
     probability = 1 / (1 + np.exp(-one.logit_M[mine].astype(float)))

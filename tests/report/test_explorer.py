@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from explored import impressions_store, random_run
+from explored import random_run
 
 from dienjax.data.drift import DriftWorld
 from dienjax.report.cases import cases
@@ -25,13 +25,6 @@ pytest.importorskip("altair", reason="the chart needs Altair: pip install 'dienj
 def both(drift_store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("explorer")
     return [scored(random_run(drift_store, folder, name), drift_store, "test") for name in ("din", "AUGRU")]
-
-
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shown")
-    store = impressions_store(folder)
-    return scored(random_run(store, folder), store, "test")
 
 
 @pytest.fixture(scope="module")
