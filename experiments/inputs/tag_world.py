@@ -21,9 +21,9 @@ class TagWorld:
 
     users: int = 4000
     events: int = 12
-    tags: int = 20
-    items: int = 20_000
-    most: int = 4
+    tags: int = 16
+    items: int = 10_000
+    most: int = 3
     stays: float = 0.9
     seed: int = 0
 
@@ -33,6 +33,11 @@ class TagWorld:
         rng = np.random.default_rng([self.seed, 0])
         rank_VG = rng.permuted(np.tile(np.arange(self.tags), (self.items, 1)), axis=1)
         return rank_VG < rng.integers(1, self.most + 1, (self.items, 1))
+
+    @property
+    def popularity_V(self) -> np.ndarray:
+        """The probability of each item for a user of whom nothing is known."""
+        return (self.has_VG / self.has_VG.sum(axis=0)).mean(axis=1)
 
     def log(self) -> pd.DataFrame:
         """The events of all users in order of user and time: integer columns user, item, time (seconds), lists tags."""
@@ -51,12 +56,16 @@ class TagWorld:
         tags_V = [np.flatnonzero(has_G).tolist() for has_G in has_VG]
         return pd.DataFrame({"user": user, "item": item, "tags": [tags_V[v] for v in item], "time": slot * 60})
 
-    def next_item(self, log: pd.DataFrame) -> np.ndarray:
-        """The true probabilities [U, V] of each user's last item, given the events before it and all items' tags.
+    def next_item(self, log: pd.DataFrame, seen: bool = True) -> np.ndarray:
+        """The true probabilities [U, V] of each user's last item, given the events before and, if `seen`, all tags.
+
+        No item is known by its id: without tags all histories are alike.
 
         log: events of users of this world, all with as many, in order of user and time.
         """
         item_UT = log["item"].to_numpy().reshape(log["user"].nunique(), -1)
+        if not seen:
+            return np.tile(self.popularity_V, (len(item_UT), 1))
         share_VG = self.has_VG / self.has_VG.sum(axis=0)
         belief_UG = np.full((len(item_UT), self.tags), 1 / self.tags)
         for item_U in item_UT[:, :-1].T:
