@@ -115,14 +115,14 @@ def test_gaps_are_of_the_spans():
     np.testing.assert_allclose(within.mean(axis=1), 1 / 3, atol=0.02)
 
 
-def test_tags_are_lists_of_one_to_three():
+def test_tags_are_lists_of_one_or_two():
     world = TagWorld(users=300, items=2000)
     log = world.log()
-    assert {len(tags) for tags in log["tags"]} == {1, 2, 3}
+    assert {len(tags) for tags in log["tags"]} == {1, 2}
     assert all(
         world.has_VG[item].nonzero()[0].tolist() == tags for item, tags in zip(log["item"], log["tags"], strict=True)
     )
-    np.testing.assert_allclose(world.has_VG.sum(axis=0) / 2000, 2 / 16, atol=0.03)
+    np.testing.assert_allclose(world.has_VG.sum(axis=0) / 2000, 1.5 / 12, atol=0.03)
 
 
 def test_a_purchase_rests_until_the_next():

@@ -21,9 +21,9 @@ class TagWorld:
 
     users: int = 4000
     events: int = 12
-    tags: int = 16
+    tags: int = 12
     items: int = 10_000
-    most: int = 3
+    most: int = 2
     stays: float = 0.9
     seed: int = 0
 
