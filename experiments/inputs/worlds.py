@@ -43,7 +43,7 @@ def main(
     only: Annotated[tuple[str, ...], ...] = (),
     seeds: int = 3,
     epochs: int = 6,
-    users: int = 4000,
+    users: int = 6000,
     results: Path = ROOT / "experiments/results",
 ) -> None:
     """Train with and without the input on each world, and write the table of test AUCs beside the optimum.
