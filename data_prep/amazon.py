@@ -12,15 +12,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
 from tqdm import tqdm
 
 from data_prep.fetch import check, fetched
 from data_prep.recipe import Common, command
-from dienjax.data.store import Store, check_free
+from dienjax.data.store import Store
 from dienjax.preparation.prepare import prepare
 
 SERVER = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 REVIEWS = pa.schema([("user", pa.string()), ("item", pa.string()), ("timestamp", pa.int64()), ("rating", pa.float32())])
+ITEMS = pa.schema([
+    ("category", pa.string()), ("categories", pa.list_(pa.string())), ("brand", pa.string()), ("price", pa.float64()),
+])  # fmt: skip
 BATCH = 1 << 16
 
 
@@ -29,9 +34,11 @@ class Args(Common):
     """Prepare Amazon reviews.
 
     Give the files of the 5-core data of 2014 by --folder and --name, or one by one by --reviews and --meta; or a
-    tab-separated table by --interactions. Any of them may be gzip or plain. The category of an item is the last of its
-    first path, as in the DIEN authors' code. The reviews have terms of their own and are not part of dienjax: see
-    https://jmcauley.ucsd.edu/data/amazon, and cite He & McAuley (WWW 2016) and McAuley et al. (SIGIR 2015).
+    tab-separated table by --interactions. Any of them may be gzip or plain. The attribute of an event, unless others
+    are given, is the category of its item, the last of the item's first path, as in the DIEN authors' code. The files
+    have its brand, its categories (all names on all paths, a set) and its price besides. The reviews have terms of
+    their own and are not part of dienjax: see https://jmcauley.ucsd.edu/data/amazon, and cite He & McAuley (WWW 2016)
+    and McAuley et al. (SIGIR 2015).
     """
 
     folder: Path | None = None
@@ -52,6 +59,8 @@ class Args(Common):
     """The file of items: a JSON object or Python dict per line."""
     interactions: Path | None = None
     """A table with the header user, item, category, timestamp: one event per row, tab separated."""
+    items: Path | None = None
+    """A table of the items beside --interactions, tab separated, whose header has item and columns for --attribute."""
     protocol: Literal["last", "all"] = "last"
     """last: users split into train and test, the last event is the target (DIEN paper); all: leave one out."""
     hist_label: str | None = None
@@ -60,9 +69,9 @@ class Args(Common):
 
 def main(args: Args) -> Store:
     """Read the files and write the store."""
-    check_free(args.out, args.force)
+    args.check_out()
     if args.interactions and not (args.folder or args.name or args.reviews or args.meta):
-        log: Path | pa.Table = args.interactions
+        log = _with_items(args.interactions, args.items) if args.items else args.interactions
     else:
         log = read_raw(*raw_files(args))
     return prepare(
@@ -71,7 +80,7 @@ def main(args: Args) -> Store:
         user="user",
         item="item",
         time="timestamp",
-        attributes=("category",),
+        attributes=args.attributes or ("category",),
         protocol=args.protocol,
         hist_label=args.hist_label,
         **args.options(),
@@ -85,18 +94,18 @@ def raw_files(args: Args) -> tuple[Path, Path]:
       ValueError: arguments that name none or too many, or a file with another checksum.
       FileNotFoundError: a file that is not there.
     """
-    if args.folder and args.name and not (args.reviews or args.meta or args.interactions):
+    if args.folder and args.name and not (args.reviews or args.meta or args.interactions or args.items):
         names = f"reviews_{args.name}_5.json.gz", f"meta_{args.name}.json.gz"
         reviews, meta = (args.folder / name for name in names)
         advice = (
             f"fetch them by --fetch, or download {' and '.join(f'{args.mirror}/{n}' for n in names)} into the folder"
         )
-    elif args.reviews and args.meta and not (args.folder or args.name or args.interactions or args.fetch):
+    elif args.reviews and args.meta and not (args.folder or args.name or args.interactions or args.items or args.fetch):
         reviews, meta, advice = args.reviews, args.meta, "expected the reviews and the items of one category"
     else:
         raise ValueError(
             "which files? expected --folder and --name (these can be fetched by --fetch), or --reviews and --meta, "
-            "or --interactions; one of the three"
+            "or --interactions, and perhaps --items beside it; one of the three"
         )
     sums = args.sha256 or (None, None)
     for file, checksum in zip((reviews, meta), sums, strict=True):
@@ -109,7 +118,7 @@ def raw_files(args: Args) -> tuple[Path, Path]:
 
 
 def read_raw(reviews: Path, meta: Path) -> pa.Table:
-    """The events (user, item, timestamp, rating, category) in the order of the file of reviews.
+    """The events in the order of the file of reviews: user, item, timestamp, rating, and the columns of `ITEMS`.
 
     Raises:
       ValueError: a line that cannot be read, or a gzip file that breaks off.
@@ -117,13 +126,15 @@ def read_raw(reviews: Path, meta: Path) -> pa.Table:
     log = read_reviews(reviews)
     item_E = log["item"].combine_chunks().dictionary_encode()
     items = item_E.dictionary.to_pylist()
-    category, conflicts = read_categories(meta, set(items))
+    about, conflicts = read_items(meta, set(items))
+    of_items = pa.Table.from_pylist([about.get(item, {}) for item in items], ITEMS)
     print(
-        f"{log.num_rows:,} reviews of {len(items):,} items; {sum(i not in category for i in items):,} items have no "
+        f"{log.num_rows:,} reviews of {len(items):,} items; {of_items['category'].null_count:,} items have no "
         f"category in {meta.name}, {conflicts:,} have several entries that differ: the first counts"
     )
-    category_I = pa.array([category.get(item) for item in items], pa.string())
-    return log.append_column("category", category_I.take(item_E.indices))
+    for name in ITEMS.names:
+        log = log.append_column(name, of_items[name].take(item_E.indices))
+    return log
 
 
 def read_reviews(file: Path) -> pa.Table:
@@ -145,12 +156,12 @@ def read_reviews(file: Path) -> pa.Table:
     return pa.Table.from_batches([*batches, _batch(rows)], REVIEWS)
 
 
-def read_categories(file: Path, wanted: set[str]) -> tuple[dict[str, str], int]:
-    """The category of each wanted item that has one, and the number of items for which the file later states another.
+def read_items(file: Path, wanted: set[str]) -> tuple[dict[str, dict[str, Any]], int]:
+    """The columns of `ITEMS` of each wanted item, and of how many items the file later states another category.
 
     A Python literal takes long to read, so a line that names only other items is skipped.
     """
-    category: dict[str, str] = {}
+    about: dict[str, dict[str, Any]] = {}
     conflicts: set[str] = set()
     asin = re.compile(rb"""["']asin["']\s*:\s*["']([^"'\\]*)["']""")
     wanted_bytes = {item.encode() for item in wanted}
@@ -160,19 +171,55 @@ def read_categories(file: Path, wanted: set[str]) -> tuple[dict[str, str], int]:
         if whole and line.count(b"asin") == len(named) > 0 and wanted_bytes.isdisjoint(named):
             continue
         entry = _parse(line, file, number)
-        item, paths = entry.get("asin"), entry.get("categories") or [[]]
-        try:
-            leaf = paths[0][-1] if paths[0] else None
-        except (TypeError, KeyError, IndexError):
-            leaf = paths
-        if not isinstance(item, str) or not (leaf is None or (isinstance(leaf, str) and isinstance(paths[0], list))):
+        item, paths, brand, price = (entry.get(key) for key in ("asin", "categories", "brand", "price"))
+        paths = paths or [[]]
+        lists = isinstance(paths, list) and all(isinstance(path, list) for path in paths)
+        names = [name for path in paths for name in path] if lists else [paths]
+        if not all(isinstance(text, str) for text in [item, *names]):
             raise ValueError(
                 f"{file}, line {number:,}: asin and categories are {item!r} and {str(paths)[:80]}; expected a text and "
                 "a list of lists of texts: is this a meta file?"
             )
-        if leaf is not None and item in wanted and category.setdefault(item, leaf) != leaf:
-            conflicts.add(item)
-    return category, len(conflicts)
+        if not isinstance(brand, str | None) or not isinstance(price, int | float | None):
+            raise ValueError(
+                f"{file}, line {number:,}: brand and price are {brand!r} and {price!r}; expected a text and a number"
+            )
+        if item in wanted:
+            leaf = paths[0][-1] if paths[0] else None
+            first = about.get(item)
+            if first is None or first["category"] is None:
+                about[item] = {"category": leaf, "categories": names, "brand": brand or None, "price": price}
+            elif leaf is not None and first["category"] != leaf:
+                conflicts.add(item)
+    return about, len(conflicts)
+
+
+def _with_items(interactions: Path, items: Path) -> pa.Table:
+    """The events with the columns of their items.
+
+    Raises:
+      ValueError: a table without the column item, a column that both have, or an item that stands twice.
+    """
+    log, about = (_tab_separated(file) for file in (interactions, items))
+    about = about.drop_columns([name for name in about.column_names if name != "item" and name in log.column_names])
+    if len(about["item"].unique()) < len(about):
+        raise ValueError(f"{items}: an item stands twice; expected one row for each")
+    place_E = pc.index_in(log["item"], about["item"])
+    for name in about.column_names:
+        if name != "item":
+            log = log.append_column(name, about[name].take(place_E))
+    return log
+
+
+def _tab_separated(file: Path) -> pa.Table:
+    """The table in a file, by its header."""
+    try:
+        table = csv.read_csv(file, parse_options=csv.ParseOptions(delimiter="\t"))
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file}: {error}; expected a table with a header, tab separated") from error
+    if "item" not in table.column_names:
+        raise ValueError(f"{file} has the columns {', '.join(table.column_names)}; expected one named item")
+    return table
 
 
 def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:

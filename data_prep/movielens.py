@@ -16,7 +16,7 @@ import pyarrow.csv as csv
 from data_prep.fetch import fetched
 from data_prep.movie_sample import read_sample
 from data_prep.recipe import Common, command
-from dienjax.data.store import Store, check_free
+from dienjax.data.store import Store
 from dienjax.errors import nearest
 from dienjax.preparation.prepare import prepare
 
@@ -37,9 +37,10 @@ class Args(Common):
 
     Protocols last and all: which movie does the user rate next, among sampled ones. Protocols user and time (DIN
     paper): will the user rate this movie 4 or 5; the history has the ratings of earlier seconds, and a candidate has
-    rating 0. Ratings of 4 and 5 are the positive signals of the auxiliary loss. movie_sample.txt has its own samples,
-    split by time. MovieLens has terms of its own (research use, no redistribution): see
-    https://grouplens.org/datasets/movielens, and cite Harper & Konstan (TiiS 2015).
+    rating 0, or with --number rating none. Ratings of 4 and 5 are the positive signals of the auxiliary loss. The
+    attribute of an event, unless others are given, is the first genre of its movie; `genres` are all, a set.
+    movie_sample.txt has its own samples, split by time, and columns. MovieLens has terms of its own (research use, no
+    redistribution): see https://grouplens.org/datasets/movielens, and cite Harper & Konstan (TiiS 2015).
     """
 
     folder: Path
@@ -56,7 +57,7 @@ class Args(Common):
 
 def main(args: Args) -> Store:
     """Read the files and write the store."""
-    check_free(args.out, args.force)
+    args.check_out()
     place = args.folder
     if args.fetch:
         place = fetched(f"{args.mirror}/{args.fetch}.zip", place, f"md5:{MD5[args.fetch]}")
@@ -66,6 +67,10 @@ def main(args: Args) -> Store:
         if args.protocol not in (None, "time"):
             raise ValueError(f"protocol {args.protocol!r}: movie_sample.txt has samples of its own; expected 'time'")
         events, impressions = read_sample(files["movie_sample.txt"](), str(place / "movie_sample.txt"))
+        if args.attributes or args.numbers or args.time_fields:
+            raise ValueError(
+                "movie_sample.txt has neither other columns nor times: leave --attribute, --number and --time-field out"
+            )
         return prepare(
             events,
             args.out,
@@ -84,14 +89,21 @@ def main(args: Args) -> Store:
         "user": "user",
         "item": "movie",
         "time": "time",
-        "attributes": ("genre",),
+        "attributes": args.attributes or ("genre",),
         "user_attributes": ("gender", "age", "occupation"),
         "hist_label": "rating >= 4",
     }
+    as_numbers = "rating" in [name.partition(":")[0] for name in args.numbers]
     if args.protocol in ("user", "time"):
         # Past ratings tell most about the next one; that of the candidate is what is asked, and stands as 0.
-        shown = ratings.assign(liked=(ratings["rating"] >= 4).astype(np.int8), rating=0)
-        roles |= {"attributes": ("genre", "rating"), "impressions": shown, "label": "liked"}
+        liked = (ratings["rating"] >= 4).astype(np.int8)
+        shown = ratings.assign(liked=liked, rating=np.nan if as_numbers else 0)
+        roles |= {"impressions": shown, "label": "liked"}
+        roles["attributes"] += () if as_numbers else ("rating",)
+    elif as_numbers or "rating" in roles["attributes"]:
+        raise ValueError(
+            "a candidate of protocol last or all has no rating yet: leave it out, or take protocol user or time"
+        )
     return prepare(ratings, args.out, **roles, protocol=args.protocol or "last", **args.options())
 
 
@@ -129,13 +141,14 @@ def which(files: Files, place: Path) -> str:
 
 
 def read_100k(files: Files) -> pd.DataFrame:
-    """The ratings of MovieLens 100K with genre, gender, age bucket and occupation."""
+    """The ratings of MovieLens 100K with genre, genres, gender, age bucket and occupation."""
     genres = _table(files, "u.genre", "|", {"genre": pa.string(), "number": pa.int64()})["genre"].tolist()
     about = dict.fromkeys(("title", "released", "video", "address"), pa.string())
     items = _table(files, "u.item", "|", {"movie": pa.int64(), **about, **dict.fromkeys(genres, pa.int64())})
     # The first that is set, "unknown" only where no other is, and missing where none is.
     first = items[sorted(genres, key="unknown".__eq__)].idxmax(axis=1)
     items["genre"] = first.where(items[genres].any(axis=1))
+    items["genres"] = [np.array(genres)[is_set].tolist() for is_set in items[genres].to_numpy(bool)]
     text = pa.string()
     users = _table(
         files, "u.user", "|", {"user": pa.int64(), "age": pa.int64(), "gender": text, "occupation": text, "zip": text}
@@ -145,10 +158,11 @@ def read_100k(files: Files) -> pd.DataFrame:
 
 
 def read_1m(files: Files) -> pd.DataFrame:
-    """The ratings of MovieLens 1M with genre, gender, age bucket and occupation."""
+    """The ratings of MovieLens 1M with genre, genres, gender, age bucket and occupation."""
     text = pa.string()
     items = _table(files, "movies.dat", "::", {"movie": pa.int64(), "title": text, "genre": text})
-    items["genre"] = items["genre"].str.split("|").str[0]
+    items["genres"] = items["genre"].str.split("|")
+    items["genre"] = items["genres"].str[0]
     codes = dict.fromkeys(("age", "occupation"), pa.int64())
     users = _table(files, "users.dat", "::", {"user": pa.int64(), "gender": text, **codes, "zip": text})
     return _joined(_table(files, "ratings.dat", "::", _RATING), items, users)
@@ -158,7 +172,7 @@ _RATING = {"user": pa.int64(), "movie": pa.int64(), "rating": pa.int64(), "time"
 
 
 def _joined(ratings: pd.DataFrame, items: pd.DataFrame, users: pd.DataFrame) -> pd.DataFrame:
-    log = ratings.merge(items[["movie", "genre"]], "left", "movie", validate="many_to_one")
+    log = ratings.merge(items[["movie", "genre", "genres"]], "left", "movie", validate="many_to_one")
     log = log.merge(users[["user", "gender", "age", "occupation"]], "left", "user", validate="many_to_one")
     unknown = [
         f"{int(log[name].isna().sum()):,} without {name}" for name in ("genre", "gender") if log[name].isna().any()

@@ -187,7 +187,7 @@ class Run:
     @property
     def has_vocabulary(self) -> bool:
         """False where the run was trained on ready-made ids."""
-        return any((self.path / "vocab").glob("*.parquet"))
+        return (self.path / "vocab").is_dir()
 
     def vocabulary(self, table: str) -> pd.DataFrame:
         """The (id, value, count) of a table, from id 2 on."""

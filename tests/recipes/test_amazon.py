@@ -41,7 +41,8 @@ def made_up(seed=0):
             "related": {"also_bought": ["0000000007"]},
             "title": f'It\'s "{item}"',
             "categories": [["Sports", f"leaf {item % 4}"], ["Other", "way"]],
-            "price": 1.5,
+            "price": 1.5 if item % 3 else None,
+            "brand": ["", "Acme"][item % 2],
         }
         for item in range(40)
     ]
@@ -91,9 +92,52 @@ def test_events_have_the_values_and_the_order_of_the_file(tmp_path):
             "timestamp": r["unixReviewTime"],
             "rating": r["overall"],
             "category": f"leaf {int(r['asin']) % 4}",
+            "categories": ["Sports", f"leaf {int(r['asin']) % 4}", "Other", "way"],
+            "brand": [None, "Acme"][int(r["asin"]) % 2],
+            "price": 1.5 if int(r["asin"]) % 3 else None,
         }
         for r in reviews
     ]
+
+
+def test_brand_categories_and_price_become_fields_of_events(tmp_path):
+    files = write(tmp_path, *made_up())
+    args = Args(reviews=files[0], meta=files[1], out=tmp_path / "store", test_fraction=0.3)
+    store = main(replace(args, attributes=("brand", "categories"), numbers=("price:log",), time_fields=("gap",)))
+    assert [(b.name, b.most) for b in store.schema.event_fields if b.name != "price"] == [
+        ("item", 0), ("brand", 0), ("categories", 4), ("gap", 0),
+    ]  # fmt: skip
+    assert set(store.vocabulary("categories")["value"]) == {"Sports", "Other", "way", *(f"leaf {n}" for n in range(4))}
+    assert set(store.vocabulary("brand")["value"]) == {"Acme"}
+    assert set(np.unique(store.events["price"][~np.isnan(store.events["price"])])) == {np.float32(1.5)}
+
+
+def table(file, header, rows):
+    file.write_text("".join("\t".join(map(str, row)) + "\n" for row in [header, *rows]))
+    return file
+
+
+def test_a_table_of_items_gives_events_their_columns(tmp_path):
+    events = [(user, item, item % 3, day) for user in range(12) for day, item in enumerate(range(user % 4, 6))]
+    log = table(tmp_path / "log.tsv", ("user", "item", "category", "timestamp"), events)
+    items = table(tmp_path / "items.tsv", ("item", "tags", "category"), [(i, f"a t{i}", 9) for i in range(5)])
+    args = Args(interactions=log, items=items, attributes=("category", "tags "), out=tmp_path / "s", test_fraction=0.3)
+    store = main(args)
+    assert store.schema.behaviours[2].most == 2
+    assert set(store.vocabulary("category")["value"]) == {0, 1, 2}, "the log's own column counts"
+    value = dict(zip(store.vocabulary("tags")["id"], store.vocabulary("tags")["value"], strict=True))
+    item = dict(zip(store.vocabulary("item")["id"], store.vocabulary("item")["value"], strict=True))
+    for i, id_M in zip(store.events["item"].tolist(), store.events["tags"].tolist(), strict=True):
+        if i in item:
+            assert [value[tag] for tag in id_M if tag] == ([] if item[i] == 5 else ["a", f"t{item[i]}"])
+    table(items, ("item", "tags"), [(1, "a"), (1, "b")])
+    with pytest.raises(ValueError, match="an item stands twice"):
+        main(replace(args, force=True))
+    table(items, ("asin", "tags"), [(1, "a")])
+    with pytest.raises(ValueError, match="has the columns asin, tags; expected one named item"):
+        main(replace(args, force=True))
+    with pytest.raises(ValueError, match="which files"):
+        main(replace(args, interactions=None, folder=tmp_path, name="X", force=True))
 
 
 def test_reviews_of_one_day_keep_the_order_of_the_file(tmp_path):

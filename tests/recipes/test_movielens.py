@@ -3,6 +3,7 @@
 import gzip
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -227,3 +228,37 @@ def test_real_100k(tmp_path, protocol):
         labels = [store.samples(split).candidates.label_C for split in store.splits]
         assert sum(map(len, labels)) == 100_000
         assert np.concatenate(labels).mean() == pytest.approx(0.55375)
+
+
+def test_all_genres_are_a_set_and_past_ratings_numbers(ml_100k, tmp_path):
+    log = read_100k(find_files(ml_100k))
+    genres = log.drop_duplicates("movie").set_index("movie")["genres"].sort_index()
+    assert genres.tolist() == [["Action", "Comedy"], ["unknown", "Drama"], ["unknown"], []]
+    how = {"attributes": ("genres",), "numbers": ("rating",), "time_fields": ("gap",), "protocol": "user"}
+    store = main(Args(folder=ml_100k, out=tmp_path / "store", test_fraction=0.3, **how))
+    assert [b.name for b in store.schema.behaviours] == ["movie", "genres", "gap"]
+    assert np.isnan(store.samples("test").candidates.field["rating"]).all()
+    rows = store.offsets[:-1]  # the first rating of each user
+    first = sorted(ratings(), key=lambda row: (row[0], row[3]))[:: len(FLAGS)]
+    users = store.user_values().tolist()
+    assert dict(zip(users, store.events["rating"][rows], strict=True)) == {user: r for user, _, r, _ in first}
+
+
+def test_the_rating_of_a_candidate_that_is_sampled_is_no_input(ml_100k, tmp_path):
+    for how in ({"numbers": ("rating:5",)}, {"attributes": ("genre", "rating")}):
+        with pytest.raises(ValueError, match="has no rating yet"):
+            main(Args(folder=ml_100k, out=tmp_path / "store", **how))
+
+
+def test_genres_of_1m_are_a_set_too(ml_1m):
+    assert read_1m(find_files(ml_1m))["genres"].map(tuple).unique().tolist() == [("Comedy", "Drama")]
+
+
+def test_force_replaces_a_store_and_nothing_else(ml_100k, tmp_path):
+    args = Args(folder=ml_100k, out=tmp_path / "store", test_fraction=0.3)
+    main(args)
+    with pytest.raises(FileExistsError):
+        main(args)
+    main(replace(args, force=True))
+    with pytest.raises(FileExistsError, match="is not an event store"):
+        main(replace(args, out=ml_100k, force=True))
