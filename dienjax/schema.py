@@ -59,8 +59,9 @@ class Table:
 class Behaviour:
     """A field of every event, such as the item or its category: history, negative and candidate share its table.
 
-    With `most` it is a set of up to that many ids, such as tags, whose vectors are pooled; 0: it is one id. With `time`
-    it is derived from when the event was, as `dienjax.time_fields` says, and a store does not have it.
+    With `most` it is a set of up to that many ids, such as tags, whose vectors are pooled; 0: it is one id. Raw values
+    are lists then, or text with a `separator`. With `time` it is derived from when the event was, as
+    `dienjax.time_fields` says, and a store does not have it.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Behaviour:
     most: int = 0
     pool: Pool = "mean"
     time: Time | None = None
+    separator: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Sparse:
     of: Side = "user"
     most: int = 0
     pool: Pool = "mean"
+    separator: str = ""
 
 
 @dataclass(frozen=True)
@@ -328,7 +331,7 @@ class Schema:
 
     @property
     def hash(self) -> str:
-        """A short fingerprint of everything but the embedding dims."""
+        """A short fingerprint of everything that an id means: not of the embedding dims, nor of separators."""
         return hashlib.sha256(json.dumps(self._meaning(), sort_keys=True).encode()).hexdigest()[:16]
 
     def difference(self, other: "Schema") -> str:

@@ -187,6 +187,9 @@ def _train_numbers(name: str, how: How, divided: Divided, folder: Path) -> OnDis
 
 def _schema(encoders: dict[str, Encoder], fields_of: Fields) -> Schema:
     fields, channels = [encoder.field for encoder in encoders.values()], fields_of.channels
+    for n, field in enumerate(fields):
+        if not isinstance(field, Dense) and field.name in fields_of.separators:
+            fields[n] = replace(field, separator=fields_of.separators[field.name])
     tables, times = declared(fields_of.times)
     return Schema(
         tables=(*(encoder.table for encoder in encoders.values() if encoder.table), *tables),

@@ -103,13 +103,25 @@ class EncodeSets:
       encode: encodes their values.
       most: M.
       once: whether a value that a set repeats counts once, as in a log; ready-made ids are taken as they are.
+      separator: what stands between the values of a text; empty if none is a set.
     """
 
     encode: Encode
     most: int
     once: bool = True
+    separator: str = ""
+
+    def split(self, sets: list) -> list:
+        """The sets, with a list in the place of a text."""
+        if not self.separator:
+            return sets
+        return [
+            [value for part in text.split(self.separator) if (value := part.strip())] if isinstance(text, str) else text
+            for text in sets
+        ]
 
     def __call__(self, where: Where, value_N: list) -> np.ndarray:
+        value_N = self.split(value_N)
         sets = [[] if values is None else listed(where(n), values) for n, values in enumerate(value_N)]
         count_N = np.fromiter(map(len, sets), np.int64, len(sets))
         end_N, value_L = np.cumsum(count_N), [value for values in sets for value in values]
@@ -157,7 +169,7 @@ def encoders(schema: Schema, vocabulary: Callable[[str], list | None], dtype: np
         table, encode = schema.table(field.table), known[field.table]
         ready = encode is None
         encode = encode or ready_ids(table.size, dtype, padding=field.name != schema.item)
-        return EncodeSets(encode, field.most, once=not ready) if field.most else encode
+        return EncodeSets(encode, field.most, not ready, field.separator) if field.most else encode
 
     times = schema.time_fields
     return {field.name: of_ids(field) for field in schema.id_fields if field not in times} | {

@@ -95,6 +95,8 @@ def encoded(name: str, raw: Raw, lists: bool, encode: Encode, place: Place = PRE
         if not isinstance(encode, EncodeSets):
             value_D, _, code_M = _each_once(name, values, encode, place, counts)
             return Encoded(name, value_D[code_M], length_N)
+        if isinstance(values, list) or pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            values = encode.split(values if isinstance(values, list) else values.to_pylist())
         values, count_M = flat(name, values, place, _where(name, place, *counts))
         each_once = _each_once(name, values, encode.encode, place, [*counts, count_M])
         return Encoded(name, encode.packed(*each_once, count_M), length_N)

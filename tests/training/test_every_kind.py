@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from dienjax import DataConfig, evaluate, fit_store, prepare
+from dienjax import DataConfig, evaluate, fit_store, predict, prepare
+from dienjax.serving.encoding import EncodeSets, encoders
 
 ROLES = {
     "user": "user", "item": "item", "time": "time", "attributes": ["tags|"], "numbers": ["price:log", "dwell:4"],
@@ -38,3 +40,19 @@ def test_a_dien_learns_from_tags(config, tmp_path):
     assert run.schema.hash == store.schema.hash
     found = evaluate(run, store)
     assert found["auc"] > 0.7 and np.isfinite(found["logloss"]), found
+
+    rows = pd.DataFrame({
+        "hist_item": [[0, 7], []], "hist_tags": [["t1 |t0", "t3|"], []], "item": [12, 13], "tags": ["t0| t4", None],
+        "likes": [["t0"], []], "age": [20.0, 30.0], "hist_price": [[1.0, None], []], "price": [2.0, None],
+        "hist_dwell": [[0.5, 1.0], []], "dwell": [0.1, 2.0],
+    })  # fmt: skip
+    lists = rows.assign(hist_tags=[[["t1", "t0"], ["t3"]], []], tags=[["t0", "t4"], None])
+    text = predict(run, rows)["probability"]
+    np.testing.assert_array_equal(text, predict(run, lists)["probability"])
+    as_arrow = pa.Table.from_pandas(rows)
+    np.testing.assert_array_equal(text, predict(run, as_arrow.to_pandas(types_mapper=pd.ArrowDtype))["probability"])
+
+    encode = encoders(run.schema, lambda table: run.vocabulary(table)["value"].tolist(), np.dtype(np.int32))["tags"]
+    assert isinstance(encode, EncodeSets)
+    texts, same = ["t1|t0", "", None, ["t3"]], [["t1", "t0"], [], [], ["t3"]]
+    np.testing.assert_array_equal(encode(str, texts), encode(str, same))
