@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
 
 from dienjax import Config, Store, evaluate, fit_store
 from dienjax.data.drift import DriftWorld
 from dienjax.demo import world_config, world_store
 from experiments.benchmark.measure import ROOT
-from experiments.results import auc, prepared
+from experiments.results import auc, gain, prepared
 from experiments.rows import keep
 
 KINDS = {
@@ -78,16 +77,10 @@ def _configs(case: str, options: tuple[str, ...], seeds: int, data: Path, runs: 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown, each kind beside AUGRU: the mean difference over seeds, and its 95 % interval (t)."""
-    from scipy import stats
-
     lines = ["| data | recurrence | test AUC | by seed | over AUGRU, in pairs |", "|---|---|---|---|---|"]
     for row in rows:
         (base,) = (r for r in rows if (r["case"], r["kind"]) == (row["case"], "AUGRU"))
-        gain_S = np.subtract(*([seed["auc"] for seed in r["seeds"]] for r in (row, base)))
-        paired = ""
-        if row is not base:
-            half = stats.t.ppf(0.975, len(gain_S) - 1) * gain_S.std(ddof=1) / len(gain_S) ** 0.5
-            paired = f"{gain_S.mean():+.4f} ± {half:.4f}"
+        paired = "" if row is base else gain(row, base)
         by_seed = " ".join(f"{seed['auc']:.4f}" for seed in row["seeds"])
         lines.append("| " + " | ".join([row["case"], row["kind"], auc(row), by_seed, paired]) + " |")
     return "\n".join(lines) + "\n"

@@ -10,11 +10,13 @@ once per run, after training. A run that is finished is only evaluated again.
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import tyro
+from scipy import stats
 
 from dienjax import Config, Store, evaluate, fit_store
 from dienjax.training.metrics import to_json
@@ -85,11 +87,17 @@ def main(
         print(f"{name} min_count {min_count}: test AUC {auc(row)}", flush=True)
 
 
-def prepared(store: str, min_count: int, data: Path, runs: Path) -> Store:
-    """The store of a recipe, made by its command unless it is there."""
-    out = runs / "stores" / f"{store}_{min_count}"
+def prepared(
+    store: str, min_count: int, data: Path, runs: Path, inputs: str = "", options: Sequence[str] = ()
+) -> Store:
+    """The store of a recipe, made by its command unless it is there.
+
+    Args:
+      inputs: what its name ends with, where the recipe gets more options.
+    """
+    out = runs / "stores" / f"{store}_{min_count}{inputs}"
     if not out.exists():
-        recipe, *arguments = (part.replace("{data}", str(data)) for part in STORES[store])
+        recipe, *arguments = (part.replace("{data}", str(data)) for part in (*STORES[store], *options))
         command = [sys.executable, "-m", f"data_prep.{recipe}", *arguments, "--out", str(out)]
         subprocess.run(command + ([] if min_count == 1 else ["--min-count", str(min_count)]), check=True, cwd=ROOT)
     return Store.open(out)
@@ -124,6 +132,15 @@ def auc(row: dict[str, Any], digits: int = 4) -> str:
     """The mean over seeds, and the standard deviation where there are several."""
     found = np.array([seed["auc"] for seed in row["seeds"]])
     return f"{found.mean():.{digits}f}" + (f" ± {found.std(ddof=1):.{digits}f}" if len(found) > 1 else "")
+
+
+def gain(row: dict[str, Any], base: dict[str, Any]) -> str:
+    """The mean difference of equal seeds, and half of its 95 % interval (t) where there are several."""
+    gain_S = np.array([new["auc"] - old["auc"] for new, old in zip(row["seeds"], base["seeds"], strict=False)])
+    if len(gain_S) == 1:
+        return f"{gain_S[0]:+.4f}"
+    half = stats.t.ppf(0.975, len(gain_S) - 1) * gain_S.std(ddof=1) / len(gain_S) ** 0.5
+    return f"{gain_S.mean():+.4f} ± {half:.4f}"
 
 
 if __name__ == "__main__":
