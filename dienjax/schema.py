@@ -35,7 +35,7 @@ class Table:
     """An embedding table of `size` rows (padding and unknown included), `dim` numbers each.
 
     Raw values get their ids from a vocabulary, whose fingerprint is `digest`, empty if there is none: id 7 need not
-    mean the same in two logs of equal size. Or without one (`dienjax.ids`): numbers by the `edges` that they lie
+    mean the same in two logs of equal size. Or without one (`dienjax.inputs.ids`): numbers by the `edges` that they lie
     between, any values by hashing with a `seed`.
     """
 
@@ -61,7 +61,7 @@ class Behaviour:
 
     With `most` it is a set of up to that many ids, such as tags, whose vectors are pooled; 0: it is one id. Raw values
     are lists then, or text with a `separator`. With `time` it is derived from when the event was, as
-    `dienjax.time_fields` says, and a store does not have it.
+    `dienjax.inputs.time_fields` says, and a store does not have it.
     """
 
     name: str

@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from dienjax.batch import Batch
-from dienjax.channels import numbers
+from dienjax.inputs.channels import numbers
 from dienjax.schema import Behaviour, Channel, Dense, Field, Scale, Schema, Sparse, Table, shaped
 
 FAST_COMPILATION = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
@@ -88,9 +88,10 @@ def make_batch(
         return np.where(mask, drawn, 0).astype(dtype)
 
     events, of_candidates = schema.event_fields, (*schema.event_fields, *schema.side("candidate"))
+    user = {f.name: values(f, mask_BK[:, 0]) for f in schema.side("user")}
     history = {f.name: values(f, mask_BT) for f in events}
     return Batch(
-        user={f.name: values(f, mask_BK[:, 0]) for f in schema.side("user")},
+        user=user,
         history=history,
         candidate={f.name: values(f, mask_BK) for f in of_candidates},
         mask_BT=mask_BT,

@@ -26,8 +26,8 @@ OPTIONAL = {
     "jinja2",
 }
 STAGES = [
-    "errors", "storage", "schema", "ids", "channels", "time_fields", "serving", "batch", "data", "preparation",
-    "drawing", "inspection", "models", "training", "report", "interop", "export", "demo", "cli",
+    "errors", "storage", "schema", "inputs", "serving", "batch", "data", "preparation", "drawing", "inspection",
+    "models", "training", "report", "interop", "export", "demo", "cli",
 ]  # fmt: skip
 """The rooms of the package in the order in which they build on each other."""
 
@@ -63,7 +63,7 @@ def test_rooms_know_only_what_stands_below_them(room):
 
 
 def test_serving_knows_next_to_nothing():
-    alone = ("errors", "storage.files", "schema", "ids", "channels", "time_fields", "serving")
+    alone = ("errors", "storage.files", "schema", "inputs", "serving")
     known = tuple(f"dienjax.{name}" for name in alone)
     for file in files("serving"):
         for name in imports(file):

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from dienjax.batch import Batch
-from dienjax.channels import kept, numbers
 from dienjax.data.histories import gather
 from dienjax.errors import nearest
+from dienjax.inputs.channels import kept, numbers
 from dienjax.schema import Dense, Field, Schema, shaped
 
 
@@ -17,7 +17,7 @@ class PaddedArrays:
 
     Columns, for each field `b` of an event: `hist_b` ids [N, T] right-padded with 0, oldest first, or numbers; `b` the
     candidates', [N] or [N, K]; optionally `neg_hist_b` sampled negatives [N, T], for all of these fields or none.
-    Fields of time are given as ids too; `dienjax.time_fields` computes them.
+    Fields of time are given as ids too; `dienjax.inputs.time_fields` computes them.
     Other fields by their name: [N] for the user side, [N] or [N, K] for the candidate side. A set of up to M ids has
     one more axis, with 0 where it has fewer; a number that has a scale may be NaN, missing.
     Optionally `hist_length` [N], the number of real behaviours (otherwise: the item's id is not 0), and

@@ -3,20 +3,20 @@
 import numpy as np
 
 from dienjax.batch import Array, Batch
-from dienjax.channels import numbers
 from dienjax.data.histories import ChannelRows, gather, scatter, window_rows
 from dienjax.data.negatives import CANDIDATE, HISTORY, How, Negatives, Own
 from dienjax.data.store import Store
+from dienjax.inputs.channels import numbers
+from dienjax.inputs.time_fields import candidate_ids, history_ids
 from dienjax.schema import PADDING
-from dienjax.time_fields import candidate_ids, history_ids
 
 
 class StoreSplit:
     """One split of a store as a dataset; negatives are drawn anew each epoch.
 
     A split without stored candidates gives K = 1 + `candidates`: the event itself, label 1, then drawn negatives.
-    Fields of time are computed here (`dienjax.time_fields`): a history's from the times of its own events and of the
-    candidate, so from nothing later; a candidate's from its time alone; a negative has those of its behaviour.
+    Fields of time are computed here (`dienjax.inputs.time_fields`): a history's from the times of its own events and of
+    the candidate, so from nothing later; a candidate's from its time alone; a negative has those of its behaviour.
 
     Stored candidates of a sample share a row or, if few samples have so many, several rows with the same history;
     `sample_N` is the sample of each row.

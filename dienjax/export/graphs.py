@@ -21,7 +21,7 @@ import numpy as np
 from flax import linen as nn
 
 from dienjax.batch import Array, Batch
-from dienjax.channels import numbers
+from dienjax.inputs.channels import numbers
 from dienjax.models.embedding import Embedded, events, features
 from dienjax.schema import PADDING, UNKNOWN, Schema
 from dienjax.training.metrics import Task

@@ -7,7 +7,7 @@ import numpy as np
 
 from dienjax.data.mapped import BLOCK, release
 from dienjax.data.store import Candidates, Store
-from dienjax.ids import between
+from dienjax.inputs.ids import between
 from dienjax.inspection.kinds import candidate_fields, may_be_unknown, unknown
 from dienjax.schema import FIRST_ID, UNKNOWN, Dense, Field, Schema
 

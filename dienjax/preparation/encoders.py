@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from dienjax import ids
 from dienjax.data.mapped import Blocks
+from dienjax.inputs import ids
 from dienjax.preparation.columns import is_list
 from dienjax.preparation.numbers import Numbers
 from dienjax.preparation.sets import Sets

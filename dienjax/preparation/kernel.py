@@ -14,6 +14,7 @@ import numpy as np
 
 from dienjax.data.mapped import Blocks, Column
 from dienjax.data.store import Store, write_store
+from dienjax.inputs.time_fields import check_calendar, declared
 from dienjax.preparation import quality, splits
 from dienjax.preparation.counting import Counted, count
 from dienjax.preparation.encoders import Encoder, Of, of_numbers, of_values
@@ -26,7 +27,6 @@ from dienjax.preparation.suffixes import How
 from dienjax.preparation.tables import Sorted, Values
 from dienjax.preparation.vocabulary import counts
 from dienjax.schema import Behaviour, Dense, Schema, Sparse
-from dienjax.time_fields import check_calendar, declared
 
 ONE_EVENT = "users with one event, which have no history"
 REPEATED = "events of the same user, time and item as an earlier row"

@@ -9,6 +9,7 @@ from typing import get_args
 
 from dienjax.data.store import PURPOSE, Store
 from dienjax.errors import nearest
+from dienjax.inputs.time_fields import declared
 from dienjax.preparation.channels import Channels
 from dienjax.preparation.kernel import build_store
 from dienjax.preparation.names import refuse_label_leak, refuse_reserved
@@ -21,7 +22,6 @@ from dienjax.preparation.tables import Table
 from dienjax.schema import FIRST_ID, LARGEST, Pool, Time
 from dienjax.storage.folders import check_free, is_empty
 from dienjax.storage.leftovers import hidden
-from dienjax.time_fields import declared
 
 
 def prepare(
@@ -104,7 +104,7 @@ def prepare(
       pool: how the vectors of a set become one, by the name of its column: mean, which is the default, sum or max.
       set_quantile: sets have as many ids as this share of those in the training rows does not exceed, not counting the
         empty ones; what a longer list has beyond is cut.
-      time_fields: derived fields of every event, of those in `dienjax.time_fields`: gap, next_gap, position, hour,
+      time_fields: derived fields of every event (see `dienjax.inputs.time_fields`): gap, next_gap, position, hour,
         weekday; the last two need dates, or seconds since 1970. The store keeps nothing for them but their edges.
       min_count: an item or attribute value in fewer training rows than this is unknown.
       drop_duplicates: whether to keep only the first of several events of equal user, time and item.

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dienjax import ids
 from dienjax.errors import nearest
+from dienjax.inputs import ids
 from dienjax.schema import FIRST_ID, PADDING, UNKNOWN, Behaviour, Schema, Sparse, Table
 
 Where = Callable[[int], str]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dienjax.channels import kept
+from dienjax.inputs.channels import kept
 from dienjax.schema import Dense, Field, Schema, shaped
 from dienjax.serving.encoding import Encode, encode_lists, encode_values, encoders
 from dienjax.serving.folder import GRAPHS, Export, read_export

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from dienjax.channels import kept
+from dienjax.inputs.channels import kept
 from dienjax.schema import Schema
 from dienjax.serving.encoding import Encode
 from dienjax.serving.raw_columns import PREDICT, Encoded, Place, encoded, holds_lists, raw_columns
@@ -52,8 +52,8 @@ class Rows:
 
 def column_names(schema: Schema) -> list[str]:
     """The columns that a table of rows has."""
-    events = [f"hist_{f.name}" for f in schema.stored_fields] + ([f"hist_{TIME}", NOW] if schema.time_fields else [])
-    return [*events, *_shown(schema), *(f.name for f in schema.side("user"))]
+    events, users = [f"hist_{f.name}" for f in schema.stored_fields], [f.name for f in schema.side("user")]
+    return [*events, *_shown(schema), *users, *((f"hist_{TIME}", NOW) if schema.time_fields else ())]
 
 
 def _shown(schema: Schema) -> list[str]:

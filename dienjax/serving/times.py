@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dienjax.inputs.time_fields import candidate_ids, history_ids
 from dienjax.schema import Schema
 from dienjax.serving.encoding import Where
-from dienjax.time_fields import candidate_ids, history_ids
 
 TIME, NOW = "time", "now"
 """What a request calls the times of the history (in a table: `hist_time`), and the time of the candidates."""

@@ -10,9 +10,9 @@ import pytest
 from dienjax.data.loader import Loader
 from dienjax.data.split import StoreSplit
 from dienjax.data.store import Store
+from dienjax.inputs.time_fields import EDGES
 from dienjax.preparation.prepare import prepare
 from dienjax.schema import FIRST_ID
-from dienjax.time_fields import EDGES
 
 ROLES = {"user": "user", "item": "item", "time": "time", "attributes": ["kind"]}
 TIMES = {"time_fields": tuple(EDGES)}
@@ -123,7 +123,7 @@ def test_a_store_keeps_nothing_but_the_edges(timed, tmp_path):
     again = Store.open(timed.path)
     assert again.schema == timed.schema
     assert set(again.events) == {"item", "kind"}
-    with pytest.raises(ValueError, match="has no table 'gap'"):
+    with pytest.raises(ValueError, match="keeps no values of the table 'gap'"):
         again.vocabulary("gap")
 
 

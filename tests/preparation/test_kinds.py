@@ -10,7 +10,7 @@ from test_kernel import ENGINES, KINDS, given, random_logs
 from dienjax.cli import main
 from dienjax.data.split import StoreSplit
 from dienjax.data.store import Store
-from dienjax.ids import between, hashed
+from dienjax.inputs.ids import between, hashed
 from dienjax.inspection.inspect import inspect, text
 from dienjax.preparation.prepare import prepare
 from dienjax.schema import UNKNOWN, Behaviour, Dense, Scale, Sparse

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dienjax.ids import between
+from dienjax.inputs.ids import between
 from dienjax.preparation import numbers
 from dienjax.preparation.numbers import Numbers
 from dienjax.preparation.on_disk import write_columns

@@ -25,7 +25,8 @@ def test_share_of_the_history_that_the_model_sees(scored, monkeypatch):
     store, dataset = scored.store, scored.dataset
     wanted = []
     for kind, row in zip(scored.candidate("kind"), scored.row_M, strict=True):
-        seen = store.events["kind"][dataset.start_N[row] : dataset.end_N[row]].tolist()
+        end = dataset.end_N[row]
+        seen = store.events["kind"][end - dataset.length_N[row] : end].tolist()
         wanted.append(seen.count(kind) / len(seen) if seen else 0)
     for block in (1 << 22, 1):
         monkeypatch.setattr("dienjax.report.baselines.COMPARISONS", block)

@@ -55,5 +55,5 @@ def test_a_bucket_is_named_by_its_edges(tmp_path):
         valid_fraction=0,
     )  # fmt: skip
     shown = Names(store).values("position", np.array([0, 1, 2, 3, 4, 13]))
-    assert shown == ["", "unknown", "below 1", "1 to 2", "2 to 4", "from 1024"]
+    assert shown == ["", "missing", "below 1", "1 to 2", "2 to 4", "1024 or more"]
     assert Names(store, anonymous=True).values("position", np.array([3])) == ["position 3"]

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from dienjax.data.split import StoreSplit
+from dienjax.inputs.time_fields import EDGES
 from dienjax.preparation.prepare import prepare
 from dienjax.serving.encoding import encoders
 from dienjax.serving.rows import column_names, encoded_rows
-from dienjax.time_fields import EDGES
 
 T0 = 10**9
 

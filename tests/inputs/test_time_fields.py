@@ -5,8 +5,8 @@ import datetime
 import numpy as np
 import pytest
 
+from dienjax.inputs.time_fields import EDGES, candidate_ids, check_calendar, declared, history_ids, number
 from dienjax.schema import FIRST_ID, UNKNOWN, Behaviour, Schema, Table
-from dienjax.time_fields import EDGES, candidate_ids, check_calendar, declared, history_ids, number
 
 UTC = datetime.UTC
 

@@ -21,9 +21,9 @@ from dienjax import (
     fit_store,
     predict,
 )
-from dienjax.channels import NONE, kept, numbers
 from dienjax.data.loader import Loader
 from dienjax.data.split import StoreSplit
+from dienjax.inputs.channels import NONE, kept, numbers
 from dienjax.preparation.prepare import prepare
 from dienjax.schema import Channel
 from dienjax.training.config import LossConfig

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from dienjax.errors import nearest
-from dienjax.ids import between
+from dienjax.inputs.ids import between
 from dienjax.schema import FIRST_ID, Behaviour, Schema, Table, Time
 
 _SECONDS = tuple(2.0**n for n in range(29))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dienjax.ids import between, hashed
+from dienjax.inputs.ids import between, hashed
 
 FROZEN = [475, 755, 45, 1, 812]
 
