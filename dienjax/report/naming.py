@@ -1,19 +1,22 @@
 """The raw values that stand behind ids, for people to read, or the ids themselves in a page that is passed on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from dienjax.data.store import Store
+from dienjax.inputs.time_fields import EDGES
 from dienjax.inspection.facts import time_span
 from dienjax.inspection.inspect import shown_time
-from dienjax.schema import FIRST_ID, UNKNOWN
+from dienjax.schema import FIRST_ID, UNKNOWN, Table
 
 LONGEST = 200
 """Characters of a value beyond which it is cut."""
 DAY = 86_400
+UNITS = ((365.25 * DAY, "years"), (DAY, "days"), (3600, "h"), (60, "min"), (1, "s"))
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 class Names:
@@ -28,6 +31,7 @@ class Names:
         self.anonymous = anonymous
         self._tables = {f.name: store.schema.table(f.table) for f in store.schema.id_fields}
         self._sets = {f.name for f in store.schema.id_fields if f.most}
+        self._times = {f.name: f.time for f in store.schema.time_fields if f.time}
         self._vocabulary = cache(lambda table: store.vocabulary(table)["value"])
         self._users = cache(store.user_values)
         self._unit = cache(lambda: time_span(store)[2])
@@ -52,7 +56,7 @@ class Names:
         if self.anonymous or table.seed is not None:
             text_X[known] = [f"{field} {i}" for i in id_X[known]]
         elif table.edges:
-            text_X[known] = [_interval(table.edges, i - FIRST_ID) for i in id_X[known]]
+            text_X[known] = [self._interval(field, table, i - FIRST_ID) for i in id_X[known].tolist()]
         else:
             text_X[known] = _texts(self._vocabulary(table.name), id_X[known] - FIRST_ID)
         return text_X.tolist()
@@ -74,12 +78,21 @@ class Names:
         before_X = (time_X[-1:] - time_X).tolist()
         return [f"{time:g} before" if unit == "numbers" else f"{time / DAY:.1f} days before" for time in before_X]
 
+    def _interval(self, field: str, table: Table, n: int) -> str:
+        """The n-th of the intervals between edges, the lower of which is in it; of a field of time in words."""
+        edges, time = table.edges, self._times.get(field)
+        if time in ("hour", "weekday") and edges == EDGES[time]:
+            return DAYS[n] if time == "weekday" else f"{n}:00"
+        span = duration if time in ("gap", "next_gap") and self._unit() != "numbers" else "{:g}".format
+        if n == 0:
+            return f"below {span(edges[0])}"
+        return f"{span(edges[n - 1])} or more" if n == len(edges) else f"{span(edges[n - 1])} to {span(edges[n])}"
 
-def _interval(edges: Sequence[float], n: int) -> str:
-    """The n-th of the intervals between edges, the lower of which is in it."""
-    if n == 0:
-        return f"below {edges[0]:g}"
-    return f"{edges[n - 1]:g} or more" if n == len(edges) else f"{edges[n - 1]:g} to {edges[n]:g}"
+
+def duration(seconds: float) -> str:
+    """A time span in the largest unit of which it has one."""
+    size, unit = next((size, unit) for size, unit in UNITS if abs(seconds) >= size or size == 1)
+    return f"{seconds / size:.3g} {unit}"
 
 
 def _texts(value_V: pd.Series, row_X: np.ndarray) -> list[str]:

@@ -57,3 +57,23 @@ def test_a_bucket_is_named_by_its_edges(tmp_path):
     shown = Names(store).values("position", np.array([0, 1, 2, 3, 4, 13]))
     assert shown == ["", "missing", "below 1", "1 to 2", "2 to 4", "1024 or more"]
     assert Names(store, anonymous=True).values("position", np.array([3])) == ["position 3"]
+
+
+def test_times_are_named_in_words(tmp_path):
+    log = pd.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 3, 1], "time": pd.to_datetime(range(4), unit="D")})
+    store = prepare(
+        log, tmp_path / "store", user="user", item="item", time="time", time_fields=["gap", "hour", "weekday"],
+        test_fraction=0, valid_fraction=0,
+    )  # fmt: skip
+    names = Names(store)
+    assert names.values("weekday", np.array([2, 8])) == ["Monday", "Sunday"]
+    assert names.values("hour", np.array([2, 25])) == ["0:00", "23:00"]
+    found = names.values("gap", np.array([2, 3, 9, 15, 20, 31]))
+    assert found == [
+        "below 1 s",
+        "1 s to 2 s",
+        "1.07 min to 2.13 min",
+        "1.14 h to 2.28 h",
+        "1.52 days to 3.03 days",
+        "8.51 years or more",
+    ]
