@@ -5,6 +5,15 @@ import numpy as np
 from dienjax.data.store import Store
 from dienjax.schema import UNKNOWN, Behaviour, Dense, Field, Schema, Side, Sparse, Table
 
+TIMES = {
+    "gap": "the time from an event to the candidate",
+    "next_gap": "the time from an event to the next one",
+    "position": "the position of an event from the end",
+    "hour": "the hour of an event, UTC",
+    "weekday": "the weekday of an event, UTC",
+}
+"""What each field of time is."""
+
 
 def candidate_fields(store: Store) -> tuple[Field, ...]:
     """The stored fields of a candidate: those of an event, and its own."""
@@ -29,19 +38,21 @@ def unknown_names(store: Store, of: Side) -> list[str]:
 
 
 def described(schema: Schema) -> dict[str, str]:
-    """How each field is seen that is not one id of a vocabulary, by its name."""
+    """How each field is seen that is not one id of a vocabulary, by its name, and what each channel has."""
     found = {field.name: _of_ids(field, schema.table(field.table)) for field in schema.id_fields}
     found |= {field.name: _of_number(field) for field in schema.dense}
+    found |= {f"channel {c.name}": f"the last {c.most} events of this {schema.type}" for c in schema.channels}
     return {name: text for name, text in found.items() if text}
 
 
 def _of_ids(field: Behaviour | Sparse, table: Table) -> str:
     several = f"a set of up to {field.most} ids, the {field.pool} of their vectors" if field.most else ""
+    time = TIMES.get(getattr(field, "time", None) or "", "")
     if table.edges:
         source = f"in {len(table.edges) + 1} buckets, from {', '.join(f'{edge:.6g}' for edge in table.edges)} on"
     else:
         source = "" if table.seed is None else f"hashed with seed {table.seed}, no value is kept"
-    return ", ".join(filter(None, [several, source]))
+    return ", ".join(filter(None, [time, several, source]))
 
 
 def _of_number(field: Dense) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from dienjax.inspection import kinds
 from dienjax.inspection.inspect import inspect, inspect_store, summary, text
 from dienjax.preparation.prepare import prepare
+from dienjax.schema import Behaviour, Channel, Schema, Table, Time
 from dienjax.storage.manifest import manifest_of
 
 ROLES = {
@@ -99,3 +101,17 @@ def test_damage_is_named(file, row, value, message, tmp_path):
         pass
     with pytest.raises(ValueError, match=message):
         inspect_store(store)
+
+
+def test_times_and_channels_are_described():
+    schema = Schema(
+        (Table("item", 9), Table("type", 9), Table("gap", 5, edges=(1.0, 60.0))),
+        (Behaviour("item"), Behaviour("type"), Behaviour("gap", time="gap")),
+        type="type",
+        channels=(Channel("cart+wish", (2, 3), most=7),),
+    )
+    assert kinds.described(schema) == {
+        "gap": "the time from an event to the candidate, in 3 buckets, from 1, 60 on",
+        "channel cart+wish": "the last 7 events of this type",
+    }
+    assert set(kinds.TIMES) == set(get_args(Time))
