@@ -12,6 +12,7 @@ from deepctr_torch.models import DIEN as DeepCTRTorchDIEN
 from deepctr_torch.models import DIN as DeepCTRTorchDIN
 from torch.nn import functional as F
 from torch_rechub.basic.features import DenseFeature, SequenceFeature, SparseFeature
+from torch_rechub.basic.layers import InputMask
 from torch_rechub.models.ranking import DIEN as TorchRechubDIEN
 from torch_rechub.models.ranking import DIN as TorchRechubDIN
 
@@ -50,8 +51,13 @@ def build(variant: Variant, slots: int = T) -> torch.nn.Module:
         return model(deepctr_torch_columns(variant.features, slots, variant.negatives), behaviours, **variant.theirs)
     features, history, negative, target = torch_rechub_features(variant.features, variant.padding_idx)
     if variant.name == "DIN":
-        return TorchRechubDIN(features, history, target, **variant.theirs)
-    return TorchRechubDIEN(features, history, negative, target, alpha=variant.alpha, **variant.theirs)
+        model = TorchRechubDIN(features, history, target, **variant.theirs)
+    else:
+        model = TorchRechubDIEN(features, history, negative, target, alpha=variant.alpha, **variant.theirs)
+    for module in model.modules():
+        if isinstance(module, InputMask):  # whose masks are float32 in a model of float64 too
+            module.register_forward_hook(lambda module, given, mask: mask.to(torch.get_default_dtype()))
+    return model
 
 
 def deepctr_torch_columns(features: Features, slots: int, negatives: bool) -> list[Any]:

@@ -213,7 +213,7 @@ def test_other_exports(run, rows, options, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [{"name": "DIN"}, {"name": "DIEN", "fields": "separate"}])
+@pytest.mark.parametrize("model", [{"name": "DIN"}, {"name": "DIEN", "fields": "separate", "auxiliary": "inner"}])
 def test_ready_made_ids(model, tmp_path):
     """Sets as ids, padded or not."""
     pytest.importorskip("jax2onnx")

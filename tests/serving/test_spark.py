@@ -116,7 +116,8 @@ def test_in_a_local_cluster(exported, table, tmp_path):
     for part in range(2):
         pq.write_table(table.slice(25 * part, 25), tmp_path / f"rows/{part}.parquet")
     shutil.copytree(exported, tmp_path / "exported")
-    (example,) = re.findall(r"```py\n(.*?)```", test_readme.TEXTS["dienjax/serving"], re.DOTALL)
+    examples = re.findall(r"```py\n(.*?)```", test_readme.TEXTS["dienjax/serving"], re.DOTALL)
+    (example,) = (text for text in examples if "pyspark" in text)
     environment = os.environ | {
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_SUBMIT_ARGS": "--master local[2] --conf spark.ui.enabled=false pyspark-shell",
