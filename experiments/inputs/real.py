@@ -61,6 +61,7 @@ def main(
     data: Path,
     runs: Path,
     only: Annotated[tuple[str, ...], ...] = (),
+    inputs: Annotated[tuple[str, ...], ...] = (),
     seeds: int = 3,
     results: Path = ROOT / "experiments/results",
 ) -> None:
@@ -72,16 +73,18 @@ def main(
       data: folder of the public data sets.
       runs: folder for the stores and the run folders.
       only: names of configs; all of them if left out. The other rows of the table stay as they are.
+      inputs: names of choices, such as "category, gap"; all of them if left out.
       seeds: how many; of the parameters, the order of the data and the negatives.
       results: folder for inputs.json and inputs.md.
     """
     for name in only or CASES:
         store_name, choices = CASES[name]
-        for what, inputs in choices.items():
+        for what in inputs or choices:
+            options = choices[what]
             suffix = "".join(f"_{word}" for word in what.replace(",", "").split())
-            store, found = prepared(store_name, 1, data, runs, suffix, inputs.recipe), []
+            store, found = prepared(store_name, 1, data, runs, suffix, options.recipe), []
             for seed in range(seeds):
-                config = Config.load(ROOT / "experiments" / f"{name}.toml", [*inputs.config, f"fit.seed={seed}"])
+                config = Config.load(ROOT / "experiments" / f"{name}.toml", [*options.config, f"fit.seed={seed}"])
                 run = fit_store(config, store, runs / f"{name}{suffix}_{seed}", resume=True, progress=False)
                 found.append({"seed": seed, "auc": evaluate(run, store, "test")["auc"]})
                 print(name, what, found[-1], flush=True)
