@@ -56,7 +56,11 @@ def test_columns_are_those_of_a_plain_reader(engine, form, tmp_path):
 
         lengths = [len(plain(row)) for row in train["tags"] if plain(row)]
         assert tags == Behaviour(
-            "tags", "tags", most=max(1, int(np.quantile(lengths, 0.8, method="inverted_cdf"))), pool="sum"
+            "tags",
+            "tags",
+            most=max(1, int(np.quantile(lengths, 0.8, method="inverted_cdf"))),
+            pool="sum",
+            separator=KINDS["attributes"][1][4:],
         )
         known = pd.Series([v for row in train["tags"] for v in plain(row)]).value_counts()
         assert store.vocabulary("tags").set_index("value")["count"].to_dict() == known.to_dict()
@@ -164,7 +168,7 @@ def test_what_was_cut_is_said(tmp_path):
 def test_sets_without_any_value(tags, tmp_path):
     name = "g|" if tags[0] in ("", None) else "g"
     store = prepare(small(g=tags), tmp_path / "s", **SMALL, attributes=[name])
-    assert store.schema.behaviours[1] == Behaviour("g", "g", most=1)
+    assert store.schema.behaviours[1] == Behaviour("g", "g", most=1, separator=name[1:])
     assert not store.events["g"].any() and store.events["g"].shape == (9, 1)
     StoreSplit(store, "train").rows(np.arange(1), 3, 0).check(store.schema)
 
