@@ -41,7 +41,8 @@ def create(path, vocabularies, *, fields=None, config=CONFIG, complete=lambda ru
     """A run folder with the values of these tables, or with ready-made ids where there are none."""
 
     def fill(run):
-        (run.path / "vocab").mkdir()
+        if vocabularies:
+            (run.path / "vocab").mkdir()
         with manifest_of(run.path):
             for name, values in vocabularies.items():
                 vocabulary(values).to_parquet(run.path / "vocab" / f"{name}.parquet")
