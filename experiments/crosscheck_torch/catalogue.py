@@ -101,6 +101,7 @@ def _kind(kind: str, softmax: bool) -> Variant:
     return deepctr_torch_dien(f"{kind}, softmax {'on' if softmax else 'off'}", kind=kind, softmax=softmax)
 
 
+# The place of a variant is the seed of its weights: new ones follow.
 VARIANTS = (
     deepctr_torch_din("softmax off, Dice (its defaults)"),
     deepctr_torch_din("softmax on, Dice", softmax=True),
@@ -112,8 +113,6 @@ VARIANTS = (
     deepctr_torch_din("item and category", PLAIN),
     deepctr_torch_din("context columns", MIXED),
     deepctr_torch_din("shared embedding_name", SHARED),
-    deepctr_torch_din("sets: mean and sum", SETS),
-    replace(deepctr_torch_din("sets: max", LARGEST_OF_SET), empty_sets=False, remark="no empty sets, see below"),
     *(_kind(kind, softmax) for kind, softmax in product(KINDS, (True, False))),
     deepctr_torch_dien("AUGRU, no negatives", alpha=0.0),
     deepctr_torch_dien("AUGRU, Dice attention", attention="dice"),
@@ -124,8 +123,10 @@ VARIANTS = (
     torch_rechub_din("softmax off (its default)", FIELDS),
     torch_rechub_din("softmax on", FIELDS, softmax=True),
     torch_rechub_din("two attention layers, one field", ONE_FIELD, dims=(6, 4)),
-    torch_rechub_din("sets: mean and sum", SETS),
     torch_rechub_dien("two fields", FIELDS),
     torch_rechub_dien("one field", ONE_FIELD),
     torch_rechub_dien("two fields, dense, context", FIELDS_DENSE),
+    deepctr_torch_din("sets: mean and sum", SETS),
+    replace(deepctr_torch_din("sets: max", LARGEST_OF_SET), empty_sets=False, remark="no empty sets, see below"),
+    torch_rechub_din("sets: mean and sum", SETS),
 )
