@@ -12,7 +12,7 @@ from flax import linen as nn
 from dienjax.batch import Batch
 from dienjax.errors import nearest
 from dienjax.models.embedding import Embedded, FeatureEmbedder
-from dienjax.models.fields import Fields, History, Part, history, moved, parts_of, time_field
+from dienjax.models.fields import Fields, History, Part, history, moved, parts_of
 from dienjax.models.layers import (
     MLP,
     Activation,
@@ -21,13 +21,13 @@ from dienjax.models.layers import (
     BatchNorm,
     Head,
     TargetAttention,
-    TimeBias,
 )
 from dienjax.models.matmul import Dtype, einsum
 from dienjax.models.min_recurrent import MinRecurrence
 from dienjax.models.output import Auxiliary, Output, tower_input
 from dienjax.models.recurrent import Biases, Gate, Recurrence, Step
 from dienjax.models.settings import Share, Width, Widths
+from dienjax.models.time_bias import time_bias, time_field
 from dienjax.schema import Schema
 
 Cell = Literal["linen", "deepctr_torch", "torch_rechub", "author"]
@@ -144,7 +144,7 @@ class DIEN(nn.Module):
             else Recurrence(width, self.kind, self.gate, evolution_biases, self.dtype, name=f"evolution{part.suffix}")
             for part, width in zip(parts, widths, strict=True)
         ]
-        self.time_bias = TimeBias(name="attention_time") if self.attention_time else None
+        self.time_bias = time_bias(self.schema, self.attention_time)
         self.mlp = MLP(
             self.tower,
             self.tower_activation,
@@ -194,7 +194,7 @@ class DIEN(nn.Module):
         seen = [history(part, e) for part in self._parts]
         masks = [h.mask_BS for h in seen]
         states = self._extract([h.event_BSE for h in seen], masks)
-        bias_BT = self._bias(e.history_BTE)
+        bias_BT = self.time_bias(e.history_BTE)
         biases = [moved(bias_BT, h.slot_BS) for h in seen]
         logit_BK = self._logits(self._candidate_free(states, masks), masks, biases, e, train)
         if e.negative_BTE is None:
@@ -217,7 +217,7 @@ class DIEN(nn.Module):
         states = self._candidate_free(self._extract([part.of(e.history_BTE) for part in self._parts], masks), masks)
         # Elsewhere than at its own events, a channel's states are 0.
         states = [reduce(jnp.add, states)] if self.schema.channels else states
-        bias_BT = self._bias(e.history_BTE)
+        bias_BT = self.time_bias(e.history_BTE)
         return jnp.concatenate(states if bias_BT is None else [*states, bias_BT[..., None]], axis=-1)
 
     def score(self, state_BTH: jax.Array, e: Embedded, train: bool = False) -> jax.Array:
@@ -225,7 +225,7 @@ class DIEN(nn.Module):
         parts = self._parts
         ends = list(accumulate(extractor.features for extractor in self.extractors))
         bias_BT = None
-        if self.time_bias is not None:
+        if self.attention_time:
             state_BTH, bias_BT = state_BTH[..., :-1], state_BTH[..., -1]
         states = [state_BTH] * len(parts) if self.schema.channels else jnp.split(state_BTH, ends[:-1], axis=-1)
         return self._logits(states, [part.mask(e) for part in parts], [bias_BT] * len(parts), e, train)
@@ -248,13 +248,6 @@ class DIEN(nn.Module):
         """Whether a part has the auxiliary loss."""
         named = self.auxiliary_channels
         return not named or self.schema.channels[part.channel].name in named
-
-    def _bias(self, history_BTE: jax.Array) -> jax.Array | None:
-        """What the time of each behaviour adds to its attention score, [B, T]."""
-        if self.time_bias is None:
-            return None
-        bias_BT: jax.Array = self.time_bias(time_field(self.schema, self.attention_time).of(history_BTE))
-        return bias_BT
 
     def _extract(self, events: list[jax.Array], masks: list[jax.Array]) -> list[jax.Array]:
         """The states of the interest extractors, [B, S, H] for each part, from its events [B, S, E]."""

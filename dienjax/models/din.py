@@ -9,11 +9,12 @@ from flax import linen as nn
 
 from dienjax.batch import Batch
 from dienjax.models.embedding import Embedded, FeatureEmbedder
-from dienjax.models.fields import Fields, history, moved, parts_of, time_field
-from dienjax.models.layers import MLP, Activation, AttentionHidden, BatchNorm, Head, TargetAttention, TimeBias
+from dienjax.models.fields import Fields, history, moved, parts_of
+from dienjax.models.layers import MLP, Activation, AttentionHidden, BatchNorm, Head, TargetAttention
 from dienjax.models.matmul import Dtype, einsum
 from dienjax.models.output import Output, tower_input
 from dienjax.models.settings import Share, Widths
+from dienjax.models.time_bias import time_bias, time_field
 from dienjax.schema import Schema
 
 
@@ -67,7 +68,7 @@ class DIN(nn.Module):
             )
             for part in parts_of(self.schema, self.fields)
         ]
-        self.time_bias = TimeBias(name="attention_time") if self.attention_time else None
+        self.time_bias = time_bias(self.schema, self.attention_time)
         self.mlp = MLP(
             self.tower,
             self.tower_activation,
@@ -86,7 +87,7 @@ class DIN(nn.Module):
 
     def net(self, e: Embedded, train: bool = False) -> Output:
         seen = [history(part, e) for part in parts_of(self.schema, self.fields)]
-        bias_BT = self._bias(e.history_BTE)
+        bias_BT = self.time_bias(e.history_BTE)
         biases = [moved(bias_BT, h.slot_BS) for h in seen]
         return Output(self._logits([h.event_BSE for h in seen], [h.mask_BS for h in seen], biases, e, train))
 
@@ -97,15 +98,8 @@ class DIN(nn.Module):
     def score(self, state_BTE: jax.Array, e: Embedded, train: bool = False) -> jax.Array:
         """logit_BK of the candidates, given an encoded history; `e.history_BTE` is not read."""
         parts = parts_of(self.schema, self.fields)
-        biases = [self._bias(state_BTE)] * len(parts)
+        biases = [self.time_bias(state_BTE)] * len(parts)
         return self._logits([part.of(state_BTE) for part in parts], [part.mask(e) for part in parts], biases, e, train)
-
-    def _bias(self, history_BTE: jax.Array) -> jax.Array | None:
-        """What the time of each behaviour adds to its attention score, [B, T]."""
-        if self.time_bias is None:
-            return None
-        bias_BT: jax.Array = self.time_bias(time_field(self.schema, self.attention_time).of(history_BTE))
-        return bias_BT
 
     def _logits(
         self,

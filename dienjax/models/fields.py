@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from flax import struct
 
 from dienjax.batch import Batch
-from dienjax.errors import nearest
 from dienjax.models.embedding import Embedded
 from dienjax.schema import Schema
 
@@ -65,25 +64,10 @@ def parts_of(schema: Schema, fields: Fields) -> list[Part]:
             f'fields="separate" with the channels {", ".join(c.name for c in schema.channels)}; expected '
             'fields="joined": leave it out, or prepare the log without channels'
         )
-    return _columns(schema)
+    return columns_of(schema)
 
 
-def time_field(schema: Schema, name: str) -> Part:
-    """The columns of the field of time of this name.
-
-    Raises:
-      ValueError: the schema has no such field.
-    """
-    times = [f.name for f in schema.time_fields]
-    if name not in times:
-        raise ValueError(
-            f"attention_time={name!r} is no field that is derived from the time; {nearest(name, times)}: prepare the "
-            "log with it (time_fields), or leave attention_time out"
-        )
-    return _columns(schema)[[f.name for f in schema.event_fields].index(name)]
-
-
-def _columns(schema: Schema) -> list[Part]:
+def columns_of(schema: Schema) -> list[Part]:
     """One part for each field of an event."""
     widths = [schema.width(f) for f in schema.event_fields]
     starts = accumulate(widths, initial=0)

@@ -217,7 +217,7 @@ class TargetAttention(nn.Module):
     without it the intensity of interest is kept (DIN, section 4.3). A padded behaviour weighs exactly 0, so an
     empty history has weights 0.
 
-    `bias_BT` is added to the scores of a behaviour, the same for all candidates (see `TimeBias`).
+    `bias_BT` is added to the scores of a behaviour, the same for all candidates (see `time_bias.py`).
     """
 
     form: Attention = "mlp"
@@ -270,22 +270,6 @@ class TargetAttention(nn.Module):
         x_BTKA = _project_pairs(query_BKH, key_BTH, kernel, bias_A, self.dtype)
         mlp = MLP(self.hidden, self.activation, self.batch_norm, projected=True, dtype=self.dtype, name="mlp")
         return mlp(x_BTKA, mask_BTK, train)
-
-
-class TimeBias(nn.Module):
-    """What the time of a behaviour adds to its attention score: w·v, with v the vector of its bucket and w learned.
-
-    So each bucket, as of the gap to the candidate, has a number of its own, like the relative position biases of T5. It
-    stands for the temporal part of TIN (Zhou et al. 2023, arXiv 2308.08487), which adds a vector of the position or of
-    the gap to the behaviour in attention and representation alike: here that is the field of time among the others,
-    and this term is beside it. w starts at 0, where the attention is that without the term.
-    """
-
-    @nn.compact
-    def __call__(self, time_BTD: jax.Array) -> jax.Array:
-        """-> bias_BT."""
-        weight_D = self.param("weight", nn.initializers.zeros, time_BTD.shape[-1:])
-        return jnp.sum(time_BTD * per_unit(weight_D, time_BTD), axis=-1)
 
 
 def _project_pairs(
