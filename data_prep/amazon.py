@@ -195,10 +195,10 @@ def read_items(file: Path, wanted: set[str]) -> tuple[dict[str, dict[str, Any]],
 
 
 def _with_items(interactions: Path, items: Path) -> pa.Table:
-    """The events with the columns of their items.
+    """The events with the columns of their items; of a column that both have, the events' own counts.
 
     Raises:
-      ValueError: a table without the column item, a column that both have, or an item that stands twice.
+      ValueError: a table without the column item, or an item that stands twice.
     """
     log, about = (_tab_separated(file) for file in (interactions, items))
     about = about.drop_columns([name for name in about.column_names if name != "item" and name in log.column_names])

@@ -1,1 +1,1 @@
-"""How raw values become ids without a vocabulary, which channel an event is in, and what its time gives."""
+"""How raw values become ids without a vocabulary: lists, hashes and edges, the channel of an event, and its time."""

@@ -8,6 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dienjax.inputs.lists import is_list
+
 Where = Callable[[int], str]
 """Names a row of the batch in an error message, such as "line 17 of log.csv"."""
 
@@ -148,17 +150,6 @@ def _bad_time(name: str, where: Where, row: int, column: pa.Array) -> ValueError
         f"time column {name!r} holds {'no value' if value is None else repr(str(value))} in {where(row)}; expected a "
         "finite number or an ISO 8601 date in every row: correct or drop these rows"
     )
-
-
-LISTS = (
-    pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view,
-    pa.types.is_large_list_view,
-)  # fmt: skip
-
-
-def is_list(type: pa.DataType) -> bool:
-    """Whether a column holds lists."""
-    return any(check(type) for check in LISTS)
 
 
 def set_type(name: str, types: Collection[pa.DataType], separator: str) -> pa.DataType:

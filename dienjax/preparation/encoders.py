@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dienjax.data.mapped import Blocks
 from dienjax.inputs import ids
-from dienjax.preparation.columns import is_list
+from dienjax.inputs.lists import is_list
 from dienjax.preparation.numbers import Numbers
 from dienjax.preparation.sets import Sets
 from dienjax.preparation.settings import Settings

@@ -13,6 +13,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from dienjax.errors import nearest
+from dienjax.inputs.lists import is_list
 from dienjax.preparation import columns, expression, sets
 from dienjax.preparation.files import BLOCK_ROWS, Source, once, open_file
 from dienjax.preparation.folder import files_in, key_types, with_keys
@@ -164,7 +165,7 @@ def blocks(source: Source, reading: Reading, numeric: frozenset[tuple[str, str]]
 
 def _ids(column: pa.Array, name: str, reading: Reading, where: columns.Where) -> pa.Array:
     roles, type = reading.roles, reading.types[name]
-    if columns.is_list(type):
+    if is_list(type):
         return sets.texts(column, name, type, roles.separators.get(name, ""), where)
     return columns.ids(column, name, type, where, name not in roles.attributes)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dienjax.preparation.columns import Where, ids, is_list, ranked
+from dienjax.inputs.lists import is_list
+from dienjax.preparation.columns import Where, ids, ranked
 
 MARK = "\x1f"
 """Stands before each value of a set in its text."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from dienjax.preparation.columns import beside_lists, is_list, ranked
+from dienjax.inputs.lists import is_list
+from dienjax.preparation.columns import beside_lists, ranked
 from dienjax.preparation.expression import names_in
 from dienjax.preparation.on_disk import OnDisk
 from dienjax.preparation.read import Log, Reading, Roles, Rows, column_names, log_bytes, open_reading, rows

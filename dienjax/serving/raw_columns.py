@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dienjax.errors import nearest
+from dienjax.inputs.lists import is_list
 from dienjax.serving.encoding import Encode, EncodeSets, Where, listed
 
 if TYPE_CHECKING:  # a worker that scores Arrow tables needs no pandas
@@ -80,7 +81,7 @@ def holds_lists(raw: Raw) -> bool:
     """Whether the first row that is not missing holds a list."""
     if isinstance(raw, list):
         return isinstance(next((row for row in raw if row is not None), None), list | tuple | np.ndarray)
-    return _is_list(raw.type)
+    return is_list(raw.type)
 
 
 def encoded(name: str, raw: Raw, lists: bool, encode: Encode, place: Place = PREDICT) -> Encoded:
@@ -127,7 +128,7 @@ def flat(name: str, raw: Raw, place: Place, where: Where) -> tuple[Raw, np.ndarr
         return list(chain.from_iterable(rows)), np.fromiter(map(len, rows), np.int64, len(rows))
     if pa.types.is_null(raw.type):
         raw = raw.cast(pa.list_(pa.null()))
-    if not _is_list(raw.type):
+    if not is_list(raw.type):
         raise ValueError(f"{place.name}: column {name!r} holds {raw.type}; expected a list of values in every row")
     return pc.list_flatten(raw), pc.fill_null(pc.list_value_length(raw), 0).to_numpy().astype(np.int64)
 
@@ -171,17 +172,6 @@ def _same_in_arrow(values: list) -> Raw:
         return pa.chunked_array([pa.array(values)])
     except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError):  # integers of more than 64 bits, text that is no UTF-8
         return values
-
-
-def _is_list(type: pa.DataType) -> bool:
-    is_list = (
-        pa.types.is_list,
-        pa.types.is_large_list,
-        pa.types.is_fixed_size_list,
-        pa.types.is_list_view,
-        pa.types.is_large_list_view,
-    )
-    return any(check(type) for check in is_list)
 
 
 def _where(name: str, place: Place, *counts: np.ndarray) -> Where:
